@@ -1,0 +1,39 @@
+# Everything a person does with this project. `make demo` and `make test` need only Python 3.11+, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lab notebooks wheel clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/ready: settings.ini setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev_install_hooks; fi
+	touch .venv/ready
+
+setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
+
+demo: .venv/ready ## train on the synthetic signers (about three minutes on two cores)
+	$(BIN)/asl-nb train --epochs 12 --patience 12
+
+test: .venv/ready ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)
+	timeout 900 $(BIN)/nbdev_test --n_workers 2
+	$(BIN)/python -m pytest -n 2 tests
+
+test-slow: .venv/ready ## the long lessons and tests too
+	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
+	$(BIN)/python -m pytest --slow -n 2 tests
+
+lab: .venv/ready ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+notebooks: .venv/ready ## export, re-run every notebook, clean, and renew README.md
+	$(BIN)/python nbs/_tools/renew.py
+
+wheel: .venv/ready ## build the wheel and the source package into dist/
+	$(BIN)/python -m build
+
+clean: ## remove what the other commands made, but no trained models
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis

@@ -1,0 +1,61 @@
+"""Renew everything that is made from the notebooks: the package, their outputs, and README.md.
+
+    python nbs/_tools/renew.py               export, run every notebook, clean, write README.md
+    python nbs/_tools/renew.py 21_tcn …      the same for the notebooks named
+"""
+import base64
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT/"nbs"
+
+
+def tool(name):
+    subprocess.run([Path(sys.executable).parent/name], cwd=ROOT, check=True)
+
+
+def run(path):
+    "Execute a notebook in place, in its own folder, in a new kernel."
+    print(f"running {path.relative_to(ROOT)}", flush=True)
+    notebook = nbformat.read(path, 4)
+    folder = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=folder).execute()
+    nbformat.write(notebook, path)
+
+
+def readme():
+    "README.md from nbs/index.ipynb: its prose, its visible code, its text results and its pictures."
+    images, parts = NOTEBOOKS/"images", ["<!-- made from nbs/index.ipynb by `make notebooks`; edit that -->"]
+    for cell in nbformat.read(NOTEBOOKS/"index.ipynb", 4).cells:
+        if cell.cell_type == "markdown": parts.append(cell.source)
+        if cell.cell_type != "code" or "#| hide" in cell.source: continue
+        if "#| echo: false" not in cell.source: parts.append(f"```python\n{cell.source}\n```")
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if kind := next((kind for kind in ("png", "gif") if f"image/{kind}" in data), None):
+                images.mkdir(exist_ok=True)
+                path = images/f"index_{len(parts)}.{kind}"
+                path.write_bytes(base64.b64decode(data[f"image/{kind}"]))
+                parts.append(f"![](images/{path.name})")
+            elif "text/plain" in data: parts.append(f"```\n{data['text/plain']}\n```")
+    text = "\n\n".join(part.strip() for part in parts) + "\n"
+    text = re.sub(r"\]\((?!https?:|#|/)", "](nbs/", text)
+    (ROOT/"README.md").write_text(text.replace("](nbs/../", "]("), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"  # progress bars are for people, not for committed outputs
+    every = sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if not any(p[0] in "._" for p in path.relative_to(NOTEBOOKS).parts))
+    wanted = [path for path in every if not sys.argv[1:] or path.stem in sys.argv[1:]]
+    tool("nbdev_export")
+    for path in wanted: run(path)
+    tool("nbdev_clean")
+    tool("nbdev_export")
+    readme()

@@ -1,0 +1,411 @@
+"""Folders of clips: what is read, what is refused, and that nobody is ever on two sides."""
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asl_nb.clips import InputError, write_clip
+from asl_nb.datasets import (ASL25, SIGN_MAP, TABLE, ClipDataset, as_names, count_clips, folder_kind, load_dataset, load_folder,
+                             load_parts, plan_parts, read_table, sample_rows, sign_names, split_by_participant, split_parts,
+                             stays_inside)
+
+SIGNS = ("please", "hello", "bye")
+SIGNERS = ("7", "007", "ana", "dev")
+
+
+def clip(seed, frames=2):
+    "A clip of which only the right hand was seen."
+    made = np.full((frames, 543, 3), np.nan, dtype=np.float32)
+    made[:, 522:] = np.random.default_rng(seed).random((frames, 21, 3))
+    return made
+
+
+def make_folder(folder, rows=None, frames=lambda number: 2 + number % 3):
+    "A plain folder with one clip per (signer, sign) in `rows`; by default two of every pair."
+    rows = rows or [(signer, sign) for signer in SIGNERS for sign in SIGNS for _ in range(2)]
+    table = []
+    for number, (signer, sign) in enumerate(rows):
+        table.append((f"train_landmark_files/{signer}/{number}.parquet", signer, number, sign))
+        write_clip(folder/table[-1][0], clip(number, frames(number)))
+    pd.DataFrame(table, columns=["path", "participant_id", "sequence_id", "sign"]).to_csv(folder/TABLE, index=False)
+    (folder/SIGN_MAP).write_text(json.dumps({"hello": 4, "please": 9, "bye": 2}))
+    return folder
+
+
+@pytest.fixture
+def plain(tmp_path):
+    return make_folder(tmp_path/"plain")
+
+
+def memory(rows):
+    "A dataset in memory with one tiny clip per (signer, sign)."
+    classes = tuple(dict.fromkeys(sign for _, sign in rows))
+    return ClipDataset([clip(number, 1) for number in range(len(rows))], [classes.index(sign) for _, sign in rows],
+                       [signer for signer, _ in rows], range(len(rows)), classes)
+
+
+def edit(folder, change):
+    "Rewrite the table as text cells."
+    table = pd.read_csv(folder/TABLE, dtype=str)
+    change(table).to_csv(folder/TABLE, index=False)
+
+
+def set_cell(column, value, row=3):
+    def change(table):
+        table.loc[row, column] = value
+        return table
+    return lambda folder: edit(folder, change)
+
+
+def link_outside(folder):
+    (folder.parent/"private.parquet").write_bytes(b"private")
+    (folder/"link.parquet").symlink_to(folder.parent/"private.parquet")
+    set_cell("path", "link.parquet")(folder)
+
+
+def link_folder_outside(folder):
+    outside = folder.parent/"outside"
+    (folder/"train_landmark_files"/"ana").rename(outside)
+    (folder/"train_landmark_files"/"ana").symlink_to(outside)
+
+
+def write_map(text):
+    return lambda folder: (folder/SIGN_MAP).write_text(text)
+
+
+BAD_FOLDERS = {
+    "no columns but one": (lambda f: edit(f, lambda t: t[["path"]]), TABLE, "participant_id, sequence_id, sign"),
+    **{f"column {name} missing": (lambda f, name=name: edit(f, lambda t: t.drop(columns=name)), TABLE, f"column {name} is missing")
+       for name in ("path", "participant_id", "sequence_id", "sign")},
+    "empty table": (lambda f: (f/TABLE).write_text(""), TABLE, "empty"),
+    "header only": (lambda f: edit(f, lambda t: t[:0]), TABLE, "no rows"),
+    "ragged table": (lambda f: (f/TABLE).write_text("path,participant_id,sequence_id,sign\na,b,c,d\na,b,c,d,e,f\n"), TABLE, "not readable"),
+    "table not text": (lambda f: (f/TABLE).write_bytes(b"\xff\xfe\x00\x81PAR1" * 9), TABLE, "train.csv"),
+    "table is a folder": (lambda f: ((f/TABLE).unlink(), (f/TABLE).mkdir()), TABLE, "not readable"),
+    "empty cell": (set_cell("participant_id", ""), TABLE, "row 5"),
+    "path with ..": (set_cell("path", "train_landmark_files/../../plain/train.csv"), TABLE, "leaves the folder"),
+    "absolute path": (set_cell("path", "/etc/passwd"), TABLE, "leaves the folder"),
+    "windows path": (set_cell("path", "C:\\clips\\a.parquet"), TABLE, "leaves the folder"),
+    "backslash ..": (set_cell("path", "..\\a.parquet"), TABLE, "leaves the folder"),
+    "link outside": (link_outside, TABLE, "leaves the folder"),
+    "linked folder outside": (link_folder_outside, TABLE, "leaves the folder"),
+    "file not there": (set_cell("path", "train_landmark_files/ana/none.parquet"), TABLE, "does not exist"),
+    "path is a folder": (set_cell("path", "train_landmark_files/ana"), TABLE, "does not exist"),
+    "very long path": (set_cell("path", "a" * 5000), TABLE, "does not exist"),
+    "listed twice": (set_cell("path", "train_landmark_files/7/./0.parquet"), TABLE, "listed twice"),
+    "label not in map": (set_cell("sign", "helo"), TABLE, "'helo' is not in"),
+    "map missing": (lambda f: (f/SIGN_MAP).unlink(), SIGN_MAP, "no such file"),
+    "map not JSON": (write_map("{hello"), SIGN_MAP, "not readable as JSON"),
+    "map not text": (lambda f: (f/SIGN_MAP).write_bytes(b"\xff\x00"), SIGN_MAP, "not readable as JSON"),
+    "map too deep": (write_map("[" * 100_000), SIGN_MAP, "not readable as JSON"),
+    "map a list": (write_map('["hello"]'), SIGN_MAP, "must map each sign"),
+    "map empty": (write_map("{}"), SIGN_MAP, "must map each sign"),
+    "map of text": (write_map('{"hello": "0"}'), SIGN_MAP, "must map each sign"),
+    "map of truth": (write_map('{"hello": true}'), SIGN_MAP, "must map each sign"),
+    "map with a number twice": (write_map('{"hello": 0, "please": 0, "bye": 1}'), SIGN_MAP, "number 0"),
+    "truncated clip": (lambda f: (f/"train_landmark_files/ana/13.parquet").write_bytes(b"PAR1"), "13.parquet", "truncated"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FOLDERS)
+def test_bad_folder_gives_one_line_with_file_fault_and_cure(plain, name):
+    damage, file, fault = BAD_FOLDERS[name]
+    damage(plain)
+    with pytest.raises(InputError) as caught: load_folder(plain, progress=False)
+    message = str(caught.value)
+    assert file in message and fault in message
+    assert "\n" not in message and len(message) < 6000
+    assert ";" in message  # the cure follows
+
+
+@pytest.mark.parametrize("read", [folder_kind, load_folder, read_table, load_parts, load_dataset])
+def test_places_without_a_dataset(tmp_path, read):
+    (tmp_path/"empty").mkdir()
+    (tmp_path/"file").write_text("x")
+    (tmp_path/"other").mkdir()
+    (tmp_path/"other"/"notes.txt").write_text("x")
+    (tmp_path/"half"/"train").mkdir(parents=True)
+    (tmp_path/"half"/"train"/TABLE).write_text("x")
+    for name, fault in {"nowhere": "no such folder", "empty": "is empty", "file": "is a file", "other": "train.csv is missing",
+                        "half": "test/train.csv is missing", "n" * 5000: "no such folder"}.items():
+        with pytest.raises(InputError, match=fault): read(tmp_path/name)
+
+
+def test_table_is_text_and_in_the_given_order(plain):
+    table = read_table(plain)
+    assert table.participant_id.tolist() == [signer for signer in SIGNERS for _ in range(6)]
+    assert all(isinstance(value, str) for value in table.to_numpy().ravel())
+
+
+def test_table_survives_spreadsheets(plain):
+    "A byte order mark, spaces around cells, further columns and signs called NA or none."
+    text = (plain/TABLE).read_text().replace("hello", "NA").replace("bye", "none").replace(",", " , ")
+    (plain/TABLE).write_text("\ufeff" + text.replace("\n", ",7\n").replace(" sign,7", " sign,note", 1))
+    (plain/SIGN_MAP).write_text('{"NA": 0, "none": 1, "please": 2}')
+    assert load_folder(plain, progress=False).classes == ("NA", "none", "please")
+
+
+def test_a_split_folder_is_not_read_as_a_plain_one(tmp_path):
+    make_folder(tmp_path/"train"), make_folder(tmp_path/"test")
+    with pytest.raises(InputError, match="holds train/ and test/"): load_folder(tmp_path)
+
+
+def test_load_folder_contents_and_order(plain):
+    dataset = load_folder(plain, progress=False)
+    assert dataset.classes == ("bye", "hello", "please")  # by number in the map
+    assert [dataset.classes[label] for label in dataset.labels] == read_table(plain).sign.tolist()
+    assert dataset.participants == read_table(plain).participant_id.tolist()
+    assert dataset.labels.dtype == np.int64
+    for number, (made, label) in enumerate(dataset):
+        np.testing.assert_array_equal(made, clip(number, 2 + number % 3))
+        assert made.dtype == np.float32 and label == dataset.labels[number]
+    assert (dataset.summary() == 2).all(axis=None) and dataset.summary().index.tolist() == list(dataset.classes)
+
+
+def test_load_folder_vocabulary(plain):
+    assert load_folder(plain, signs=["please", "bye"], progress=False).classes == ("please", "bye")
+    assert load_folder(plain, signs="please , bye", progress=False).table().sign.unique().tolist() == ["please", "bye"]
+    with pytest.raises(InputError, match="no clip of thankyou, mom"): load_folder(plain, signs="ASL25")
+    with pytest.raises(InputError, match="no sign is named"): load_folder(plain, signs=[])
+
+
+def test_long_clips_are_shortened_evenly(tmp_path):
+    dataset = load_folder(make_folder(tmp_path, [("a", "hello"), ("b", "bye")], frames=lambda number: 9 - 5*number), max_len=5, progress=False)
+    assert dataset.lengths.tolist() == [5, 4]
+    np.testing.assert_array_equal(dataset.clips[0], clip(0, 9)[::2])
+    assert load_folder(tmp_path, max_len=None, progress=False).lengths.tolist() == [9, 4]
+
+
+def test_skip_bad_lists_every_bad_clip(plain):
+    files = plain/"train_landmark_files"
+    (files/"ana"/"13.parquet").write_bytes(b"PAR1")
+    (files/"dev"/"20.parquet").unlink()
+    dataset = load_folder(plain, skip_bad=True, progress=False)
+    assert len(dataset) == 22 and len(dataset.skipped) == 2
+    assert all("\n" not in line for line in dataset.skipped)
+    assert "13.parquet" in dataset.skipped[0] and "20.parquet" in dataset.skipped[1]
+    assert "13" not in dataset.sequence_ids
+    parts = load_parts(plain, skip_bad=True, test_participants="7", progress=False)
+    assert parts.skipped == dataset.skipped
+    for path in files.rglob("*.parquet"): path.unlink()
+    with pytest.raises(InputError, match="none of the 24 clips"): load_folder(plain, skip_bad=True, progress=False)
+
+
+def test_skip_bad_forgives_clips_but_not_the_table(plain):
+    set_cell("path", "../x.parquet")(plain)
+    with pytest.raises(InputError, match="leaves the folder"): load_folder(plain, skip_bad=True)
+
+
+def test_a_named_sign_with_only_bad_clips_is_an_error(plain):
+    for path in read_table(plain).query("sign == 'bye'").path: (plain/path).write_bytes(b"")
+    with pytest.raises(InputError, match="no clip of bye is left"): load_folder(plain, signs="bye,hello", skip_bad=True, progress=False)
+    assert load_folder(plain, skip_bad=True, progress=False).classes == ("hello", "please")
+
+
+def test_max_samples(plain):
+    few = load_folder(plain, max_samples=6, progress=False)
+    assert len(few) == 6 and Counter(few.labels.tolist()) == {0: 2, 1: 2, 2: 2} and len(few.signers) == 4
+    assert few.fingerprint() == load_folder(plain, max_samples=6, progress=False).fingerprint()
+    assert any(load_folder(plain, max_samples=6, progress=False, seed=seed).fingerprint() != few.fingerprint() for seed in range(1, 5))
+    assert len(load_folder(plain, max_samples=1000, progress=False)) == 24
+    with pytest.raises(InputError, match="max_samples"): load_folder(plain, max_samples=0, progress=False)
+    with pytest.raises(InputError, match="raise max_samples"): load_folder(plain, signs="hello,bye", max_samples=1, progress=False)
+
+
+def test_fingerprint_sees_every_change():
+    rows = [("a", "hello"), ("b", "bye"), ("a", "bye")]
+    base = memory(rows)
+    def changed(**fields):
+        made = base.select([0, 1, 2])
+        for name, value in fields.items(): setattr(made, name, value)
+        return made.fingerprint()
+    nudged = base.clips[2].copy()
+    nudged[0, 530, 1] = np.nextafter(nudged[0, 530, 1], np.float32(2))
+    prints = [base.fingerprint(), base.select([2, 1, 0]).fingerprint(), base.select([0, 1]).fingerprint(),
+              changed(clips=[*base.clips[:2], nudged]), changed(clips=[base.clips[0].reshape(543, 1, 3), *base.clips[1:]]),
+              changed(labels=np.array([0, 0, 1])), changed(participants=["a", "b", "c"]),
+              changed(sequence_ids=["0", "1", "3"]), changed(classes=("bye", "hello"))]
+    assert changed() == prints[0] and len(set(prints)) == len(prints)
+
+
+def test_names():
+    assert as_names(None) == as_names("") == ()
+    assert as_names(2002) == as_names(np.int64(2002)) == ("2002",)
+    assert as_names(["007", 7, "7"]) == ("007", "7")
+    assert sign_names("asl25") == ASL25 and len(set(ASL25)) == 25
+    assert sign_names(("all",)) == ("all",) and sign_names(" All ") is None
+
+
+# --- splits ---
+
+def test_split_refuses():
+    two = memory([("a", "hello"), ("b", "hello")])
+    for options, fault in [(dict(participants="c"), "participants that are there: a, b"), (dict(participants="a,b"), "nobody is left"),
+                           (dict(participants=()), "nobody is named"), (dict(share=0), "between 0 and 1"),
+                           (dict(share=float("nan")), "between 0 and 1"), (dict(share=1), "between 0 and 1")]:
+        with pytest.raises(InputError, match=fault): split_by_participant(two, **options)
+    with pytest.raises(InputError, match="only person left"): split_by_participant(memory([("a", "hello")]), share=.5)
+    with pytest.raises(ValueError, match="received"): split_by_participant(two)
+    with pytest.raises(ValueError, match="received"): split_by_participant(two, participants="a", share=.5)
+    with pytest.raises(InputError, match="the only one with some sign"):
+        split_by_participant(memory([("a", "hello"), ("b", "bye")]), share=.5, keep_signs=True)
+
+
+def test_participants_are_strings_in_splits():
+    rest, held_out = split_by_participant(memory([("7", "hello"), ("007", "hello"), ("8", "hello")]), participants=[7])
+    assert held_out.signers == ("7",) and rest.signers == ("007", "8")
+
+
+pairs = st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["hello", "bye", "mom", "dad"])), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=pairs, share=st.floats(.01, .99), seed=st.integers(0, 99), keep_signs=st.booleans())
+def test_splits_are_disjoint_and_complete(rows, share, seed, keep_signs):
+    dataset = memory(rows)
+    try: rest, held_out = split_by_participant(dataset, share=share, seed=seed, keep_signs=keep_signs)
+    except InputError:
+        counts = count_clips(dataset.table())
+        spare = [name for name in counts if (counts.drop(columns=name).sum(axis=1) > 0).all()]
+        assert counts.shape[1] == 1 or keep_signs and not spare
+        return
+    assert len(rest) and len(held_out)
+    assert not set(rest.participants) & set(held_out.participants)
+    assert sorted(rest.sequence_ids + held_out.sequence_ids) == sorted(dataset.sequence_ids)
+    assert rest.classes == held_out.classes == dataset.classes
+    if keep_signs: assert set(rest.table().sign) == set(dataset.table().sign)
+    again = split_by_participant(dataset, share=share, seed=seed, keep_signs=keep_signs)
+    assert again[1].fingerprint() == held_out.fingerprint()
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=pairs, seed=st.integers(0, 99), test=st.sets(st.sampled_from("abcdefg"), max_size=2), named=st.booleans())
+def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test, named):
+    dataset = memory(rows)
+    try: parts = split_parts(dataset, signs=("hello", "bye") if named else "all", test_participants=test, seed=seed)
+    except InputError as error:
+        assert "\n" not in str(error) and ";" in str(error)
+        return
+    sides = (parts.train, parts.validation, parts.test)
+    signers = [signer for part in sides for signer in part.signers]
+    assert len(signers) == len(set(signers))
+    assert {part.classes for part in sides} == {parts.train.classes}
+    assert set(parts.train.labels.tolist()) == set(range(len(parts.train.classes)))
+    assert not test or set(parts.test.signers) <= test
+    wanted = [sign for _, sign in rows if not named or sign in ("hello", "bye")]
+    assert sum(map(len, sides)) + sum(parts.set_aside.values()) == len(wanted)
+    assert not set(parts.set_aside) & set(parts.train.classes)
+    original = dataset.table().set_index("sequence_id")
+    for part in sides:
+        for row in part.table().itertuples(): assert original.loc[row.sequence_id, ["participant_id", "sign"]].tolist() == [row.participant_id, row.sign]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=pairs, most=st.integers(1, 45), seed=st.integers(0, 9))
+def test_samples_are_even(rows, most, seed):
+    table = memory(rows).table()
+    chosen = sample_rows(table, most, seed)
+    assert len(chosen) == min(most, len(rows)) and (np.diff(chosen) > 0).all()
+    taken, there = table.sign.iloc[chosen].value_counts(), table.sign.value_counts()
+    assert len(taken) == min(most, len(there))
+    full = taken.reindex(there.index, fill_value=0)
+    unfinished = full[full < there]
+    if len(unfinished): assert full.max() - unfinished.min() <= 1
+
+
+def test_a_plan_may_leave_two_of_six():
+    "Of six training signers only two can leave without a sign losing its last clips, as in real collections."
+    rows = [("1", "house"), ("1", "no"), ("3", "hello"), ("3", "no"), ("4", "my"), ("5", "bye"), ("5", "hello"), ("6", "get"), ("7", "get"), ("7", "a")]
+    table = pd.DataFrame(rows*5 + [("t", "hello")]*5 + [("t", "cat")]*5, columns=["participant_id", "sign"])
+    for seed in range(10):
+        part, classes = plan_parts(table, sorted(set(table.sign)), test_participants="t", seed=seed)
+        assert set(table.participant_id[part == "validation"]) <= {"3", "6"}
+        assert set(table.sign[part == "train"]) == set(classes) == set(table.sign) - {"cat"}
+        assert (part == "set aside").sum() == 5
+
+
+def test_parts_refuse():
+    rows = [(signer, sign) for signer in "abcd" for sign in ("hello", "bye")] + [("a", "mom"), ("d", "cat")]
+    dataset = memory(rows)
+    for options, fault in [
+            (dict(test_participants="x"), "test_participants: no clips of x; .*a, b, c, d"),
+            (dict(test_participants="a,b,c,d"), "test_participants: nobody is left"),
+            (dict(test_participants="a,b,c"), "d is the only person left"),
+            (dict(test_participants="d", validation_participants="d"), "also in test_participants"),
+            (dict(test_participants="d", validation_participants="x"), "validation_participants: no clips of x"),
+            (dict(test_participants="d", validation_participants="a"), r"without a nobody trains mom \(only a\); choose among b, c"),
+            (dict(test_participants="d", signs="hello,cat"), r"cat has no training clips \(all 1 are of test signers: d\)"),
+            (dict(test_participants="d", signs="hello,dog"), "no clip of dog; name only"),
+            (dict(test_share=2), "test_share: must lie between 0 and 1"),
+            (dict(validation_share=0), "validation_share: must lie between 0 and 1")]:
+        with pytest.raises(InputError, match=fault): split_parts(dataset, **options)
+    only_cat = memory([("a", "hello"), ("b", "hello"), ("d", "cat")])
+    with pytest.raises(InputError, match="left to test on"): split_parts(only_cat, test_participants="d")
+
+
+def test_folder_parts_are_refused_before_any_clip_is_read(plain):
+    for path in plain.rglob("*.parquet"): path.write_bytes(b"not read")
+    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_parts(plain, test_participants="x")
+
+
+def test_load_parts_equals_split_parts(plain):
+    options = dict(test_participants="dev", validation_share=.3, seed=3)
+    from_folder, from_memory = load_parts(plain, progress=False, **options), split_parts(load_folder(plain, progress=False), **options)
+    for side in ("train", "validation", "test"):
+        assert getattr(from_folder, side).fingerprint() == getattr(from_memory, side).fingerprint()
+
+
+@pytest.fixture
+def split(tmp_path):
+    make_folder(tmp_path/"split"/"train", [(signer, sign) for signer in "abc" for sign in SIGNS])
+    make_folder(tmp_path/"split"/"test", [("d", sign) for sign in SIGNS])
+    return tmp_path/"split"
+
+
+def test_split_folder(split):
+    parts = load_parts(split, progress=False)
+    assert parts.test.signers == ("d",) and len(parts.test) == 3 and set(parts.train.signers + parts.validation.signers) == set("abc")
+    with pytest.raises(InputError, match="split already"): load_parts(split, test_participants="d")
+    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_parts(split, validation_participants="d")
+
+
+def test_split_folder_with_other_signs_on_the_sides(tmp_path):
+    make_folder(tmp_path/"train", [(signer, sign) for signer in "abc" for sign in ("hello", "bye")])
+    make_folder(tmp_path/"test", [("d", "hello"), ("d", "please"), ("e", "please")])
+    parts = load_parts(tmp_path, progress=False)
+    assert parts.set_aside == {"please": 2} and parts.test.classes == ("bye", "hello") and parts.test.labels.tolist() == [1]
+    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_parts(tmp_path, signs="please,hello")
+    assert load_parts(tmp_path, signs="hello,bye", progress=False).test.classes == ("hello", "bye")
+    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_parts(tmp_path, signs="bye", progress=False)
+    with pytest.raises(InputError, match="please has no clip in train/"): load_dataset(tmp_path)
+
+
+def test_split_folder_that_leaks_is_refused(tmp_path):
+    make_folder(tmp_path/"train"), make_folder(tmp_path/"test", [("ana", "hello"), ("7", "bye"), ("new", "bye")])
+    for read in (load_parts, load_dataset):
+        with pytest.raises(InputError, match="participant_id: 7, ana on both sides"): read(tmp_path)
+
+
+def test_load_dataset(split):
+    train_data, train_labels, test_data, test_labels, sign_mapping, classes = load_dataset(split)
+    assert classes == ("bye", "hello", "please") and sign_mapping == {"bye": 0, "hello": 1, "please": 2}
+    assert len(train_data) == 9 and train_labels.tolist() == [2, 1, 0]*3
+    assert len(test_data) == 3 and test_labels.tolist() == [2, 1, 0]
+    assert train_labels.dtype == test_labels.dtype == np.int64
+    few = load_dataset(data_dir=split, max_len=2, max_samples=4)
+    assert len(few[0]) == 4 and max(map(len, few[0])) == 2
+
+
+def test_load_dataset_wants_a_split_folder(plain):
+    with pytest.raises(InputError, match="use load_parts"): load_dataset(plain)
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.text(alphabet="ab./\\:\0~ ", max_size=12))
+def test_no_path_escapes(tmp_path_factory, name):
+    folder = tmp_path_factory.getbasetemp()/"inside"
+    if stays_inside(folder, name): assert (folder/name).resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,114 @@
+"""The notebooks are the source: they are clean, in step with the package, and written as CONTRIBUTING.md asks."""
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted(path for path in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+ROOMS = [path for path in NOTEBOOKS if path.parent.name == "nbs" and path.stem[:2].isdigit()]
+
+
+def cells(path, kind="code"):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
+
+
+def module_of(path):
+    "The module a notebook exports to, or None."
+    found = re.search(r"#\| ?default_exp (\S+)", cells(path)[0].source)
+    return found and found[1]
+
+
+def code_lines(source):
+    return [line for line in source.splitlines() if line.strip() and not line.startswith("#|")]
+
+
+def parse(source):
+    "The cell's statements, without IPython magics."
+    return ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))).body
+
+
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+by_room = pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory):
+    "A copy of the project after `nbdev_clean` and `nbdev_export`."
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("nbs", "asl_nb"):
+        shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("settings.ini", "setup.py", "README.md"): shutil.copy(ROOT/name, copy)
+    for path in (copy/"asl_nb").glob("*.py"):
+        if path.name != "__init__.py": path.unlink()
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    for tool in ("nbdev_clean", "nbdev_export"):
+        subprocess.run([Path(sys.executable).parent/tool], cwd=copy, check=True, env=environment)
+    return copy
+
+
+def test_the_package_is_what_the_notebooks_export(processed):
+    made = {path.name: path.read_text() for path in (processed/"asl_nb").glob("*.py")}
+    here = {path.name: path.read_text() for path in (ROOT/"asl_nb").glob("*.py")}
+    assert sorted(here) == sorted(made), "a module without a notebook, or the reverse; run `make notebooks`"
+    assert [name for name in here if here[name] != made[name]] == [], "run `nbdev_export`"
+
+
+@by_name
+def test_notebook_is_clean(path, processed):
+    assert path.read_text() == (processed/path.relative_to(ROOT)).read_text(), "run `nbdev_clean`"
+
+
+def test_every_module_has_exactly_one_notebook():
+    modules = [module for path in NOTEBOOKS if (module := module_of(path))]
+    assert len(modules) == len(set(modules)), "two notebooks export to one module; the second would overwrite the first"
+
+
+@by_room
+def test_room_imports_only_from_rooms_before_it(path):
+    order = [module_of(room) for room in ROOMS]
+    before = set(order[:order.index(module_of(path))]) | {module_of(path)}
+    source = "\n".join(cell.source for cell in cells(path) if "#| export" in cell.source and "__main__" not in cell.source)
+    imported = set(re.findall(r"^from asl_nb\.(\w+) import", source, re.M))
+    assert imported <= before
+
+
+@by_name
+def test_outputs_are_fit_to_publish(path):
+    for cell in cells(path):
+        outputs = json.dumps(cell.outputs)
+        assert len(outputs) < 100_000, f"over 100 kB of output: {cell.source[:60]}"
+        assert not any(output.output_type == "error" for output in cell.outputs), cell.source[:60]
+        assert not re.search(r"/(home|root|Users|work)/", outputs), f"a private path in the output of: {cell.source[:60]}"
+
+
+@by_room
+def test_room_is_written_as_a_lesson(path):
+    title = cells(path, "markdown")[0].source
+    assert title.startswith("# ") and "\n> " in title, "the first cell is a title and a one-sentence summary"
+    prose = sum(len(cell.source.split()) for cell in cells(path, "markdown"))
+    code = sum(len(code_lines(cell.source)) for cell in cells(path))
+    assert prose >= 2*code, f"{prose} words of prose for {code} lines of code"
+    outputs = json.dumps([cell.outputs for cell in cells(path)])
+    assert "image/png" in outputs or "image/gif" in outputs, "no picture"
+    assert any("expect_fail" in cell.source or "mistakes" in cell.source for cell in cells(path)), "no error case"
+
+
+@by_room
+def test_cells_are_short_and_imports_stand_alone(path):
+    for cell in cells(path):
+        lines = code_lines(cell.source)
+        if "#| export" in cell.source: assert len(lines) <= 40, f"{len(lines)} lines: {cell.source[:60]}"
+        body = parse(cell.source)
+        imports = [isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in body]
+        if any(imports) and "nbdev_export" not in cell.source:
+            assert all(imports), f"imports mixed with code: {cell.source[:60]}"
+        if body and isinstance(body[-1], ast.Expr) and isinstance(call := body[-1].value, ast.Call):
+            assert getattr(call.func, "id", "") != "print", f"ends in print: {cell.source[:60]}"

@@ -1,0 +1,199 @@
+"""The whole program, as a person runs it: the commands, the files they leave, and what they say when something is wrong."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from asl_nb.manifest import read_manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--dim", "32", "--epochs", "2", "--batch-size", "16"]
+
+
+def asl_nb(*words, cwd=None, check=True, env=None):
+    "Run a command in a process of its own."
+    result = subprocess.run([sys.executable, "-m", "asl_nb", *map(str, words)], cwd=cwd, capture_output=True, text=True,
+                            env={**os.environ, "TQDM_DISABLE": "1", **(env or {})})
+    if check: assert result.returncode == 0, result.stderr
+    return result
+
+
+def refused(result, *words):
+    "The one clear line on the error stream, and exit code 2."
+    assert result.returncode == 2, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("asl-nb: "), line
+    for word in words: assert str(word) in line, line
+    return line
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    "A folder of synthetic clips, five signers."
+    folder = tmp_path_factory.mktemp("data")/"recordings with a space, é"
+    asl_nb("synthesize", folder, "--signers", 5, "--clips-per-sign", 1, "--seed", 3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(recordings, tmp_path_factory):
+    "The output folder of a short training run."
+    out = tmp_path_factory.mktemp("models")
+    asl_nb("train", "--data", recordings, "--test-participants", "synthetic02", "--out", out, *SMALL)
+    return out
+
+
+@pytest.fixture
+def copy(recordings, tmp_path):
+    "A copy of the recordings that a test may break."
+    return Path(shutil.copytree(recordings, tmp_path/"copy"))
+
+
+def one_clip(folder): return sorted(folder.rglob("*.parquet"))[0]
+
+
+def test_training_leaves_four_files_that_agree(trained):
+    manifest = read_manifest(next(trained.glob("*_final_manifest.json")))
+    name = manifest.name
+    assert sorted(path.name for path in trained.iterdir()) == sorted(
+        [f"{name}.pth", f"{name}_manifest.json", f"{name}_final_manifest.json", "training_history.png"])
+    assert manifest.reproduction.participants["test"] == ["synthetic02"]
+    assert len(manifest.training_history.val_losses) == 2
+    assert manifest.final_results.test["clips"] == 25
+    assert manifest.training_config["dim"] == 32
+
+
+def test_evaluation_reproduces_the_score_of_the_run(trained, recordings):
+    manifest = read_manifest(next(trained.glob("*_final_manifest.json")))
+    shown = asl_nb("evaluate", next(trained.glob("*.pth")), "--data", recordings, "--participants", "synthetic02", "--json")
+    result = json.loads(shown.stdout)
+    assert result["top1"] == manifest.final_results.test["top1"]
+    assert result["per_participant"].keys() == {"synthetic02"}
+    assert set(result["per_sign"]) == set(manifest.reproduction.classes)
+
+
+def test_evaluation_in_words(trained, recordings):
+    text = asl_nb("evaluate", next(trained.glob("*.pth")), "--data", recordings).stdout
+    assert "top-1" in text and "125 clips" in text and "synthetic04" in text and "thankyou" in text
+
+
+def test_prediction_is_one_json_line_per_clip(trained, recordings):
+    clips = sorted(recordings.rglob("*.parquet"))[:3]
+    lines = asl_nb("predict", next(trained.glob("*.pth")), *clips, "--json").stdout.splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["clip"] for answer in answers] == list(map(str, clips))
+    for answer in answers:
+        probabilities = [guess["probability"] for guess in answer["guesses"]]
+        assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1 + 1e-6
+
+
+def test_weights_alone_are_enough(trained, recordings, tmp_path):
+    shutil.copy(next(trained.glob("*.pth")), tmp_path/"alone.pth")
+    assert asl_nb("predict", "alone.pth", one_clip(recordings), cwd=tmp_path).stdout
+
+
+def test_same_seed_same_curves(recordings, tmp_path):
+    def losses(out):
+        asl_nb("train", "--data", recordings, "--out", out, "--seed", 5, *SMALL)
+        return read_manifest(next(out.glob("*_final_manifest.json"))).training_history
+    assert losses(tmp_path/"one") == losses(tmp_path/"two")
+
+
+def test_quick_trains_on_the_embedded_default(tmp_path):
+    shown = asl_nb("train", "--quick", "--out", tmp_path)
+    assert "synthetic signers" in shown.stdout and "_final_manifest.json" in shown.stdout
+    assert read_manifest(next(tmp_path.glob("*_final_manifest.json"))).data_kind == "synthetic"
+
+
+def test_help_shows_every_number():
+    text = asl_nb("train", "--help", env={"COLUMNS": "200"}).stdout
+    for option in ("--learning-rate", "--label-smoothing", "--restart-period", "--patience", "--test-participants", "--skip-bad"):
+        assert option in text
+
+
+def test_missing_clip_is_refused_or_skipped_and_counted(copy, tmp_path):
+    lost = one_clip(copy)
+    lost.unlink()
+    refused(asl_nb("train", "--data", copy, "--out", tmp_path/"out", check=False), lost.name)
+    shown = asl_nb("train", "--data", copy, "--out", tmp_path/"out", "--skip-bad", *SMALL)
+    assert lost.name in shown.stdout
+    manifest = read_manifest(next((tmp_path/"out").glob("*_final_manifest.json")))
+    assert len(manifest.reproduction.skipped) == 1 and lost.name in manifest.reproduction.skipped[0]
+
+
+def test_broken_clip_is_named(copy, tmp_path, trained):
+    clip = one_clip(copy)
+    clip.write_bytes(clip.read_bytes()[:500])
+    refused(asl_nb("train", "--data", copy, "--out", tmp_path/"out", check=False), clip.name, "truncated")
+    refused(asl_nb("predict", next(trained.glob("*.pth")), clip, check=False), clip.name)
+
+
+@pytest.mark.parametrize("words, expected", [
+    (["--data", "nowhere"], "nowhere"), (["--test-participants", "Ann"], "Ann"), (["--learning-rate", "-1"], "learning_rate"),
+    (["--signs", "hello,hugs"], "hugs"), (["--device", "abacus"], "abacus"), (["--test-share", "0.999"], "")])
+def test_bad_values_are_refused_in_one_line(recordings, tmp_path, words, expected):
+    data = [] if "--data" in words else ["--data", recordings]
+    refused(asl_nb("train", *data, *words, "--out", tmp_path, check=False), expected)
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_output_folder_that_is_a_file(recordings, tmp_path):
+    (tmp_path/"file").write_text("precious")
+    refused(asl_nb("train", "--data", recordings, "--out", tmp_path/"file", *SMALL, check=False), "file")
+    assert (tmp_path/"file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "other"])
+def test_bad_weights_are_refused(trained, recordings, tmp_path, damage):
+    path = tmp_path/"model.pth"
+    if damage == "truncated": path.write_bytes(next(trained.glob("*.pth")).read_bytes()[:1000])
+    if damage == "pickle": torch.save({"model": Path("anything that is not a tensor")}, path)
+    if damage == "other": torch.save({"weights": torch.zeros(3)}, path)
+    refused(asl_nb("evaluate", path, "--data", recordings, check=False), "model.pth")
+
+
+FULL_DISK = """
+import errno, os, sys
+import asl_nb.clips, torch
+from asl_nb.cli import app
+saved, save = [], torch.save
+def save_until_full(content, path):
+    "The disk has room for one model only."
+    if saved: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    saved.append(path)
+    save(content, path)
+torch.save = save_until_full
+app(sys.argv[1:])
+"""
+
+
+def test_full_disk_keeps_the_previous_best(recordings, tmp_path):
+    "The operating system's answer is staged; everything of ours that meets it is real."
+    words = ["train", "--data", recordings, "--out", tmp_path, "--dim", "32", "--epochs", "12", "--learning-rate", "2e-3"]
+    result = subprocess.run([sys.executable, "-c", FULL_DISK, *map(str, words)], capture_output=True, text=True,
+                            env={**os.environ, "TQDM_DISABLE": "1"})
+    refused(result, "No space left")
+    weights = next(tmp_path.glob("*.pth"))
+    assert asl_nb("predict", weights, one_clip(recordings)).stdout
+    assert read_manifest(next(tmp_path.glob("*_manifest.json"))).name == weights.stem
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_wheel_carries_all_that_is_needed(tmp_path):
+    "Build the wheel, install it elsewhere, and train there from the installed files."
+    source = shutil.copytree(ROOT, tmp_path/"source", ignore=shutil.ignore_patterns(".venv", ".git", "build", "*.egg-info", "models"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True)
+    site = tmp_path/"site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, next(tmp_path.glob("*.whl"))], check=True)
+    where = subprocess.run([sys.executable, "-c", "import asl_nb; print(asl_nb.__file__)"], cwd=tmp_path, text=True,
+                           capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(site)}).stdout
+    assert Path(where.strip()).is_relative_to(site)
+    shown = asl_nb("train", "--quick", "--dim", 32, "--epochs", 1, cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    assert "models/asl_model_v" in shown.stdout and list((tmp_path/"models").glob("*.pth"))

@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'InputError', 'atomic_write', 'read_clip', 'write_clip', '
 
 # %% ../nbs/01_clips.ipynb #c003
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ def atomic_write(
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); "
                          "free some space or choose another folder") from error
-    finally: temporary.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): temporary.unlink()
 
 # %% ../nbs/01_clips.ipynb #c014
 COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")

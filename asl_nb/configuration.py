@@ -9,7 +9,7 @@ __all__ = ['Names', 'FolderText', 'Betas', 'TrainingConfig', 'configuration_tabl
 # %% ../nbs/30_configuration.ipynb #c003
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from reprlib import repr as short_repr
 from typing import Annotated

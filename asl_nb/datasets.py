@@ -364,6 +364,10 @@ class Parts:
             if both: raise ValueError(f"{both[0]} must be in one part only, received: in {seen[both[0]]} and {name}")
             seen |= dict.fromkeys(part.signers, name)
 
+    @property
+    def data_kind(self) -> str: # "synthetic" if any training signer is made up, by name; else "recordings"
+        return "synthetic" if any(name.startswith("synthetic") for name in self.train.signers) else "recordings"
+
 # %% ../nbs/02_datasets.ipynb #c083
 def _test_rows(table:pd.DataFrame, participants:tuple[str, ...], share:float, seed:int, keep_signs:bool) -> np.ndarray: # (N,) bool
     "Which rows belong to the test signers, named or chosen by share."

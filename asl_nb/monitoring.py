@@ -86,6 +86,11 @@ def progress_bar(
 # %% ../nbs/32_monitoring.ipynb #c025
 class HistoryFigure(Figure):
     "A figure that shows itself in any notebook and needs neither a display nor pyplot."
+    def __init__(self,
+        **options, # as for matplotlib's `Figure`
+    ):
+        super().__init__(**options)
+
     def _repr_png_(self) -> bytes:
         "The picture as PNG."
         picture = BytesIO()

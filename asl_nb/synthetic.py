@@ -88,13 +88,16 @@ DIRECTIONS = {"left": (1, 0, 0), "right": (-1, 0, 0), "up": (0, 1, 0), "down": (
 
 def unit(
     vectors:np.ndarray, # `(..., 3)`
-) -> np.ndarray: # the same directions, length 1
+) -> np.ndarray: # same shape
+    "The same directions with length 1."
     return vectors/np.sqrt((vectors*vectors).sum(-1, keepdims=True))
 
 def direction(
     words:str, # such as "up" or "left-left-ahead"
 ) -> np.ndarray: # `(3,)`, length 1
     "The direction that hyphenated words describe."
+    unknown = set(words.split("-")) - set(DIRECTIONS)
+    if unknown: raise ValueError(f"directions are made of {', '.join(DIRECTIONS)}; received: {unknown.pop()!r}")
     return unit(np.sum([DIRECTIONS[word] for word in words.split("-")], axis=0))
 
 # %% ../nbs/03_synthetic.ipynb #c022
@@ -108,11 +111,11 @@ def hand_frame(
     return np.stack([thumb, fingers, np.cross(thumb, fingers)], -1)
 
 def rotation(
-    angles:np.ndarray, # `(..., 3)` degrees: nod (about x), turn (about y), roll (about z)
-) -> np.ndarray: # `(..., 3, 3)`
+    angles:np.ndarray, # `(T, 3)` or `(3,)` degrees: nod (about x), turn (about y), roll (about z)
+) -> np.ndarray: # `(T, 3, 3)` or `(3, 3)`
     "Rotation matrices: first the nod, then the turn, then the roll."
-    angles = np.deg2rad(angles)
-    (cx, cy, cz), (sx, sy, sz) = np.moveaxis(np.cos(angles), -1, 0), np.moveaxis(np.sin(angles), -1, 0)
+    turned = np.deg2rad(angles).T
+    (cx, cy, cz), (sx, sy, sz) = np.cos(turned), np.sin(turned)
     rows = (cz*cy, cz*sy*sx - sz*cx, cz*sy*cx + sz*sx,
             sz*cy, sz*sy*sx + cz*cx, sz*sy*cx - cz*sx, -sy, cy*sx, cy*cx)
     return np.stack(rows, -1).reshape(*angles.shape[:-1], 3, 3)
@@ -188,30 +191,33 @@ def ease(
     x = np.clip(x, 0, 1)
     return x*x*(3 - 2*x)
 
-def slide(phase, repeats):
+def slide(
+    phase:np.ndarray, # `(T,)`, 0 to 1
+    repeats:int, # how often the sign does it
+) -> Motion:
     "Along the travel; to do it again, lift off, return and start over."
     cycle = phase if repeats == 1 else phase*(1.5*repeats - .5)%1.5
     back = np.clip(2*cycle - 2, 0, 1)
     there = ease(cycle) - ease(back)
     return Motion(np.stack([there, there, there + .3*np.sin(np.pi*back)], -1), there, 0*phase)
 
-def arc(phase, repeats):
+def arc(phase:np.ndarray, repeats:int) -> Motion:
     "Along the travel once, in a bow."
     there = ease(phase)
     return Motion(np.stack([there, there + .6*np.sin(np.pi*there), there], -1), there, 0*phase)
 
 # %% ../nbs/03_synthetic.ipynb #c037
-def tap(phase, repeats):
+def tap(phase:np.ndarray, repeats:int) -> Motion:
     "Away and back, `repeats` times."
     away = (1 - np.cos(2*np.pi*repeats*phase))/2
     return Motion(np.stack([away]*3, -1), away, 0*phase)
 
-def circle(phase, repeats):
+def circle(phase:np.ndarray, repeats:int) -> Motion:
     "Round and round; the travel gives the width and the height of the circle."
     angle = 2*np.pi*repeats*phase
     return Motion(np.stack([np.sin(angle), np.cos(angle), 0*angle], -1)/2, 0*phase, 0*phase)
 
-def twist(phase, repeats):
+def twist(phase:np.ndarray, repeats:int) -> Motion:
     "Turn the forearm to and fro while drifting along the travel."
     return Motion(np.stack([phase]*3, -1), 0*phase, 35*np.sin(2*np.pi*repeats*phase))
 
@@ -271,7 +277,7 @@ LEXICON = {sign.name: sign for sign in (
     Sign("green", "G", "beside", "wrist", "back-down", "left", "twist", (-4, 0, 0), 3),
     Sign("yellow", "Y", "beside", "wrist", "ahead-left", "up", "twist", (-2, 0, 0), 3),
     Sign("black", "1", "brow", "index", "down", "left-left-up", "slide", (-11, 0, 0)),
-    Sign("white", "5", "chest", "middle", "back", "left-left-up", "slide", (-3, 0, 19), to_shape="flat O"))}
+    Sign("white", "5", "chest", "middle", "back", "left-left-up", "slide", (-3, 2, 16), to_shape="flat O"))}
 
 # %% ../nbs/03_synthetic.ipynb #c046
 def find_sign(
@@ -302,7 +308,7 @@ class Camera:
         rng:np.random.Generator,
     ) -> "Camera":
         "Somebody's phone or webcam."
-        return cls(distance=rng.uniform(65, 150), height=rng.uniform(74, 104), centre=(rng.normal(.5, .04), rng.normal(.58, .04)),
+        return cls(distance=rng.uniform(75, 150), height=rng.uniform(74, 104), centre=(rng.normal(.5, .04), rng.normal(.58, .04)),
                    angles=tuple(rng.normal(0, (7, 8, 3))), frames_per_second=float(rng.choice([15, 15, 20, 24, 30])),
                    jitter=.002*np.exp(.3*rng.standard_normal()), dropout=rng.uniform(.01, .1))
 
@@ -340,7 +346,7 @@ class Signer:
         return cls(name=name or f"signer {seed}", identity=tuple(np.atleast_1d(seed).tolist()),
             shoulders=about(36*size, .05), torso=about(48*size, .04), neck=about(20.5*size, .04), upper_arm=about(29*size, .04),
             forearm=about(25*size, .04), hand=about(size, .05), head=about(size**.5, .04), left_handed=bool(rng.random() < .12),
-            tempo=about(1.1, .2), space=about(1, .15), looseness=rng.uniform(0, .35), variety=rng.uniform(.7, 1.3),
+            tempo=about(1, .18), space=about(1, .15), looseness=rng.uniform(0, .35), variety=rng.uniform(.7, 1.3),
             both_hands=bool(rng.random() < .5), rest=tuple(rng.normal((-18, -42, 14), (5, 6, 4))), camera=Camera.random(rng))
 
 # %% ../nbs/03_synthetic.ipynb #c054
@@ -360,7 +366,7 @@ def draw_style(
     "The signer's habit for this sign, and the accidents of this performance."
     def draw(spread, *shape): return signer.variety*spread*(own.standard_normal(shape) + .5*rng.standard_normal(shape))
     repeats = sign.repeats + int(sign.repeats > 1 and signer.variety > 0 and own.random() < .25)
-    return Style(draw(1.3, 3), float(np.exp(draw(.15))), draw(8, 3), draw(5, 5, 4), repeats)
+    return Style(draw(1.6, 3), float(np.exp(draw(.15))), draw(9, 3), draw(6, 5, 4), repeats)
 
 # %% ../nbs/03_synthetic.ipynb #c056
 def drift(
@@ -370,10 +376,8 @@ def drift(
     window:int, # frames over which the noise stays alike
 ) -> np.ndarray: # `(T, *shape)` float32, mean 0, standard deviation 1
     "Noise that is slow in time."
-    noise = rng.standard_normal((frames + window - 1, *shape), dtype=np.float32)
-    if window == 1: return noise
-    total = np.concatenate([np.zeros((1, *shape), dtype=np.float32), noise.cumsum(0)])
-    return (total[window:] - total[:-window])/np.float32(window**.5)
+    total = rng.standard_normal((frames + window, *shape), dtype=np.float32).cumsum(0)
+    return (total[window:] - total[:-window])*np.float32(window**-.5)
 
 # %% ../nbs/03_synthetic.ipynb #c059
 class Timing(NamedTuple):
@@ -387,16 +391,21 @@ def draw_timing(
     rng:np.random.Generator,
 ) -> Timing:
     "Rest, approach, sign, hold, return."
-    before, approach, hold, after = rng.uniform((-.2, .25, .05, 0), (.15, .45, .25, .4))
-    stroke = rng.uniform(.3, .45) + .28*repeats
-    if rng.random() < .1: before, after = before + rng.exponential(.8), after + rng.exponential(.8)
+    before, approach, hold, after = rng.uniform((-.2, .2, 0, 0), (.1, .4, .2, .3))
+    stroke = rng.uniform(.25, .4) + .25*repeats
+    if rng.random() < .1: before, after = before + rng.exponential(.6), after + rng.exponential(.6)
     seconds = np.arange(0, before + approach + stroke + hold + after, signer.tempo/signer.camera.frames_per_second)
     begin = before + approach
     presence = ease((seconds - before)/approach) - ease((seconds - begin - stroke - hold)/.4)
     return Timing(presence, np.clip((seconds - begin)/stroke, 0, 1))
 
 # %% ../nbs/03_synthetic.ipynb #c062
-def blend(a, b, share): return a + (b - a)*share
+def blend(
+    a:np.ndarray, b:np.ndarray,
+    share:np.ndarray, # 0 gives `a`, 1 gives `b`
+) -> np.ndarray:
+    "On the way from `a` to `b`."
+    return a + (b - a)*share
 
 def move_head(
     sign:Sign, signer:Signer,
@@ -503,7 +512,7 @@ def film(
     camera:Camera,
 ) -> np.ndarray: # `(T, 543, 3)` as MediaPipe would give it
     "Project a body to landmarks."
-    x, y, z = np.moveaxis(body @ rotation(np.array(camera.angles)).T, -1, 0)
+    x, y, z = (rotation(np.array(camera.angles)) @ body.reshape(-1, 3).T).reshape(3, -1, NUM_LANDMARKS)
     nearer, scale = camera.distance/(camera.distance - z), 1/(camera.height*camera.aspect)
     clip = np.empty(body.shape)
     clip[..., 0] = camera.centre[0] + x*nearer*scale
@@ -526,8 +535,9 @@ def shake(
     "Make landmarks tremble as a detector's do."
     for part, roughness in ROUGHNESS.items():
         points = clip[:, PARTS[part]]
-        whole, each = drift(rng, len(clip), (1, 3), 6), drift(rng, len(clip), points.shape[1:], 2)
-        points += camera.jitter*roughness*np.array([1, camera.aspect, 3])*(whole + .5*each)
+        noise = drift(rng, len(clip), (1, 3), 6)
+        if part != "face": noise = noise + .5*drift(rng, len(clip), points.shape[1:], 2)
+        points += camera.jitter*roughness*np.array([1, camera.aspect, 3])*noise
 
 def lose(
     clip:np.ndarray, # `(T, 543, 3)`, changed in place
@@ -558,7 +568,7 @@ def perform(
     if missing: lose(clip, signer.camera, rng)
     return clip.astype(np.float32)
 
-# %% ../nbs/03_synthetic.ipynb #c096
+# %% ../nbs/03_synthetic.ipynb #c095
 def performances(
     signers:int, clips_per_sign:int, seed:int, signs:Sequence[str]|str,
 ) -> Iterator[tuple[Signer, Sign, tuple[int, int], str]]: # signer, sign, seed of the performance, sequence id
@@ -574,7 +584,7 @@ def performances(
             for take in range(clips_per_sign):
                 yield signer, sign, (seed, take), str(1_000_000*person + 1000*numbers[sign.name] + take)
 
-# %% ../nbs/03_synthetic.ipynb #c097
+# %% ../nbs/03_synthetic.ipynb #c096
 def synthetic_dataset(
     signers:int=8, # persons
     clips_per_sign:int=2, # takes of each sign by each person
@@ -589,7 +599,7 @@ def synthetic_dataset(
         labels=[classes.index(sign.name) for _, sign, _, _ in plan], participants=[signer.name for signer, *_ in plan],
         sequence_ids=[name for *_, name in plan], classes=classes)
 
-# %% ../nbs/03_synthetic.ipynb #c104
+# %% ../nbs/03_synthetic.ipynb #c103
 def write_synthetic(
     folder:str|os.PathLike, # made if it does not exist
     signers:int=8,

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(path for path in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+HANDWRITTEN = ("__init__.py", "__main__.py")  # the version, written by nbdev, and the two lines behind `python -m asl_nb`
 ROOMS = [path for path in NOTEBOOKS if path.parent.name == "nbs" and path.stem[:2].isdigit()]
 
 
@@ -47,7 +48,7 @@ def processed(tmp_path_factory):
         shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("settings.ini", "setup.py", "README.md"): shutil.copy(ROOT/name, copy)
     for path in (copy/"asl_nb").glob("*.py"):
-        if path.name != "__init__.py": path.unlink()
+        if path.name not in HANDWRITTEN: path.unlink()
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     for tool in ("nbdev_clean", "nbdev_export"):
         subprocess.run([Path(sys.executable).parent/tool], cwd=copy, check=True, env=environment)

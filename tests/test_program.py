@@ -66,7 +66,7 @@ def test_training_leaves_four_files_that_agree(trained):
     assert manifest.reproduction.participants["test"] == ["synthetic02"]
     assert len(manifest.training_history.val_losses) == 2
     assert manifest.final_results.test["clips"] == 25
-    assert manifest.training_config["dim"] == 32
+    assert manifest.training_config.dim == 32
 
 
 def test_evaluation_reproduces_the_score_of_the_run(trained, recordings):
@@ -75,7 +75,7 @@ def test_evaluation_reproduces_the_score_of_the_run(trained, recordings):
     result = json.loads(shown.stdout)
     assert result["top1"] == manifest.final_results.test["top1"]
     assert result["per_participant"].keys() == {"synthetic02"}
-    assert set(result["per_sign"]) == set(manifest.reproduction.classes)
+    assert set(result["per_sign"]) == set(manifest.reproduction.class_names)
 
 
 def test_evaluation_in_words(trained, recordings):

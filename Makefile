@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+# Two tests at a time, a core each.
+test test-slow: export OMP_NUM_THREADS = 1
 .PHONY: help setup demo test test-slow lab notebooks wheel clean
 
 help: ## show this list
@@ -15,7 +17,7 @@ help: ## show this list
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
 
-demo: .venv/ready ## train on the synthetic signers (about three minutes on two cores)
+demo: .venv/ready ## train on the synthetic signers (two or three minutes on two cores)
 	$(BIN)/asl-nb train --epochs 12 --patience 12
 
 test: .venv/ready ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)

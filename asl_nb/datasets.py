@@ -23,9 +23,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
-from .clips import InputError, evenly_spaced, read_clip
+from .clips import InputError, evenly_spaced, progress_bar, read_clip
 
 # %% ../nbs/02_datasets.ipynb #c011
 TABLE, SIGN_MAP = "train.csv", "sign_to_prediction_index_map.json"
@@ -239,7 +238,7 @@ def _read_clips(
             return " ".join(str(error).split())
         return clip if max_len is None or len(clip) <= max_len else clip[evenly_spaced(len(clip), max_len)]
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(read, paths), total=len(paths), desc="Reading clips", unit="clip", delay=.5, disable=not progress))
+        return list(progress_bar(pool.map(read, paths), "reading clips", len(paths), disable=not progress))
 
 # %% ../nbs/02_datasets.ipynb #c049
 def _load_rows(

@@ -24,9 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from .clips import InputError, atomic_write, write_clip
+from .clips import InputError, atomic_write, progress_bar, write_clip
 from .datasets import ASL25, SIGN_MAP, TABLE, ClipDataset, sign_names
 from .landmarks import MIRROR, NUM_LANDMARKS, PARTS, POSE, canonical_face
 
@@ -613,7 +612,7 @@ def write_synthetic(
     folder, rows = Path(folder), []
     if (folder/TABLE).exists(): raise InputError(f"{folder/TABLE}: the folder already holds recordings; choose an empty one")
     plan = list(performances(signers, clips_per_sign, seed, signs))
-    for signer, sign, take, name in tqdm(plan, desc="synthetic clips", unit="clip", disable=not progress):
+    for signer, sign, take, name in progress_bar(plan, "synthetic clips", disable=not progress):
         path = f"train_landmark_files/{signer.name}/{name}.parquet"
         write_clip(folder/path, perform(sign, signer, take, missing))
         rows.append((path, signer.name, name, sign.name))

@@ -20,14 +20,14 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from .batches import Batch, make_loader
-from .clips import InputError
+from .clips import InputError, progress_bar
 from .configuration import TrainingConfig, make_criterion, make_optimizer, make_scheduler, quick_version
 from .datasets import Parts, load_parts, sample_rows, split_parts
 from .evaluation import Evaluation, evaluate
 from .hardware import pick_device, seed_everything
 from .manifest import Manifest, RunFiles, make_manifest, make_reproduction, run_files, run_name, write_manifest
 from .model import ASLModel, load_model, save_model
-from .monitoring import LivePlot, TrainingHistory, epoch_line, progress_bar, save_history_plot
+from .monitoring import LivePlot, TrainingHistory, epoch_line, save_history_plot
 from .regularizers import set_epoch
 from .synthetic import synthetic_dataset
 
@@ -111,9 +111,8 @@ class Trainer:
         self.scheduler = make_scheduler(self.optimizer, config)
         self.criterion = make_criterion(config)
         self.history, self.plot = TrainingHistory(), LivePlot(enabled=None if report else False)
-        self.files = new_run_files(config.out)
+        self.files, self.started = new_run_files(config.out), time.monotonic()
         self.reproduction = make_reproduction(self.model, config, parts, device)
-        self.started = time.monotonic()
 
     def fit(self) -> TrainingHistory:
         "Train until the last epoch or until patience is lost; the best weights are on disk at any time."

@@ -101,7 +101,7 @@ def test_weights_alone_are_enough(trained, recordings, tmp_path):
 def test_same_seed_same_curves(recordings, tmp_path):
     def losses(out):
         asl_nb("train", "--data", recordings, "--out", out, "--seed", 5, *SMALL)
-        return read_manifest(next(out.glob("*_final_manifest.json"))).training_history
+        return read_manifest(next(out.glob("*_final_manifest.json"))).training_history.as_history().as_dict()
     assert losses(tmp_path/"one") == losses(tmp_path/"two")
 
 

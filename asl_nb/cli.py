@@ -4,36 +4,39 @@
 
 # %% auto #0
 __all__ = ['app', 'Json', 'ModelFile', 'OneLineErrors', 'options', 'with_options', 'train_command', 'describe_run',
-           'evaluate_command', 'predict_command', 'synthesize_command']
+           'evaluate_command', 'warn_if_synthetic', 'predict_command', 'synthesize_command']
 
 # %% ../nbs/60_cli.ipynb #c003
 import inspect
 import json
-import types
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
+import click
 import pandas as pd
 import torch
 import typer
 from typer.core import TyperGroup
 
+from .checkpoint import Interrupted
 from .clips import InputError, read_clip
 from .configuration import TrainingConfig, config_from
-from .datasets import ASL25
+from .datasets import ASL25, as_names
 from .evaluation import best_guesses, evaluate_folder
-from .model import load_model
+from .model import ASLModel, load_model
 from .synthetic import write_synthetic
 from .trainer import TrainingRun, train
+from .trainer import resume as resume_run
 
 # %% ../nbs/60_cli.ipynb #c006
 class OneLineErrors(TyperGroup):
     "Commands whose `InputError` becomes one line on the error stream and exit code 2."
     def invoke(self, ctx):
         try: return super().invoke(ctx)
-        except InputError as error:
-            typer.echo(f"asl-nb: {error}", err=True)
+        except (InputError, click.UsageError) as error:
+            message = error.format_message() if isinstance(error, click.UsageError) else error
+            typer.echo(f"asl-nb: {message}", err=True)
             raise typer.Exit(2) from None
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -53,19 +56,30 @@ def options(
     return [option(field) for field in fields(config_class)]
 
 def with_options(config_class:type):
-    "Decorator: give a function of `**values` the options of a configuration."
+    "Decorator: give a function of `(…, **values)` the options of a configuration beside its own."
     def decorate(function):
-        function.__signature__ = inspect.Signature(options(config_class))
+        own = [each for each in inspect.signature(function).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        function.__signature__ = inspect.Signature(own + options(config_class))
         return function
     return decorate
 
-# %% ../nbs/60_cli.ipynb #c010
+# %% ../nbs/60_cli.ipynb #c011
 @app.command("train")
 @with_options(TrainingConfig)
-def train_command(**values):
+def train_command(
+    resume:Annotated[Path|None, typer.Option(help="go on with a run that was broken off: its checkpoint, or its folder")]=None,
+    **values,
+):
     "Train on a folder of clips, or on synthetic signers; score once on signers never seen."
-    run = train(config_from(values), report=typer.echo)
-    for line in describe_run(run): typer.echo(line)
+    config, usual = config_from(values), TrainingConfig()
+    changed = [field.name for field in fields(config) if getattr(config, field.name) != getattr(usual, field.name)]
+    if resume and changed:
+        raise InputError(f"--{changed[0].replace('_', '-')}: a resumed run keeps its configuration; leave this option out")
+    try: run = resume_run(resume, report=typer.echo) if resume else train(config, report=typer.echo)
+    except Interrupted as interrupted:
+        typer.echo(f"asl-nb: {interrupted}; nothing is lost. Go on with:\n  asl-nb train --resume {interrupted.checkpoint}", err=True)
+        raise typer.Exit(interrupted.exit_code) from None
+    for line in describe_run(run) if run else []: typer.echo(line)
 
 def describe_run(run:TrainingRun) -> list[str]:
     "The end of a run, in lines for a person: the score, for whom, and the files."
@@ -77,7 +91,7 @@ def describe_run(run:TrainingRun) -> list[str]:
     files = (run.files.weights, run.files.manifest, run.files.final_manifest, run.files.plot)
     return lines + ["files:"] + [f"  {path}" for path in files]
 
-# %% ../nbs/60_cli.ipynb #c012
+# %% ../nbs/60_cli.ipynb #c013
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 ModelFile = Annotated[Path, typer.Argument(help="the .pth file of a training run")]
 
@@ -91,19 +105,23 @@ def evaluate_command(
 ):
     "Score a model on a folder: overall, per sign, per participant."
     network, classes = load_model(model)
-    names = [name.strip() for name in participants.split(",") if name.strip()]
-    result = evaluate_folder(network, classes, data, names, skip_bad)
-    if as_json: return typer.echo(json.dumps(result.as_dict()))
+    result = evaluate_folder(network, classes, data, as_names(participants), skip_bad)
+    if as_json: return typer.echo(json.dumps({**result.as_dict(), "trained_on": network.data_kind}))
     typer.echo(f"top-1 {result.top1:.1%}, top-5 {result.top5:.1%}, {result.clips} clips\n")
     for scores in (result.per_participant, result.per_sign):
         typer.echo(pd.DataFrame({name: asdict(score) for name, score in scores.items()}).T
                    .astype({"clips": int}).to_string(float_format="{:.3f}".format) + "\n")
     if result.unknown_signs:
-        unknown = ", ".join(f"{sign} ({count} clips)" for sign, count in result.unknown_signs.items())
-        typer.echo(f"not scored, for the model does not know them: {unknown}")
+        unknown = ", ".join(f"{sign} ({count})" for sign, count in result.unknown_signs.items())
+        typer.echo(f"clips not scored, for the model does not know their signs: {unknown}")
+    warn_if_synthetic(network)
     for line in result.skipped: typer.echo(f"skipped {line}", err=True)
 
-# %% ../nbs/60_cli.ipynb #c014
+def warn_if_synthetic(network:ASLModel):
+    "A model of synthetic signers must not be taken for more than it is."
+    if network.data_kind == "synthetic": typer.echo("this model was trained on synthetic signers and does not recognise ASL", err=True)
+
+# %% ../nbs/60_cli.ipynb #c015
 @app.command("predict")
 def predict_command(
     model:ModelFile,
@@ -112,6 +130,7 @@ def predict_command(
 ):
     "The five best guesses for each clip."
     network, classes = load_model(model)
+    warn_if_synthetic(network)
     for path in clips:
         with torch.inference_mode(): logits = network(torch.from_numpy(read_clip(path))[None])[0]
         guesses = best_guesses(logits, classes)

@@ -63,7 +63,7 @@ COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
 def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds, with at least one row
     "Read the columns we need, or say which one is missing or of the wrong kind."
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=["type"]) as file:
             for name in COLUMNS:
                 if name not in file.schema_arrow.names:
                     raise InputError(f"{path}: column {name} is missing; a clip needs {', '.join(COLUMNS)}")
@@ -107,17 +107,22 @@ def _places(path:Path, table:pa.Table) -> tuple[np.ndarray, int]: # place of eac
     return frame*NUM_LANDMARKS + start + index, len(numbers)
 
 # %% ../nbs/01_clips.ipynb #c022
-def read_clip(
-    path:str|os.PathLike, # an asl-signs parquet file
-) -> np.ndarray: # `(T, 543, 3)` float32, NaN = not seen
-    "Read one clip. Raises `InputError` for a file that is not one."
-    path = Path(path)
-    table = _read_table(path)
-    place, frames = _places(path, table)
-    clip = np.full((frames*NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
-    for channel, name in enumerate("xyz"): clip[place, channel] = table[name].to_numpy()
-    if np.isinf(clip).any(): raise InputError(f"{path}: a coordinate is infinite; a landmark that was not seen is NaN")
-    rows = np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS)
+def _whole_frames(table:pa.Table) -> int: # T, or 0 if a row is missing, doubled or out of order
+    "The number of frames of a table that has every landmark of every frame, in order."
+    frames, rest = divmod(table.num_rows, NUM_LANDMARKS)
+    part = table["type"].combine_chunks()
+    names = part.dictionary.to_pylist() if pa.types.is_dictionary(part.type) else []
+    if rest or sorted(names) != sorted(PARTS) or any(table[name].null_count for name in COLUMNS[:3]): return 0
+    sizes = [part.stop - part.start for part in PARTS.values()]
+    number, index = [table[name].to_numpy().reshape(frames, -1) for name in ("frame", "landmark_index")]
+    same = (number == number[:, :1]).all() and (number[1:, 0] > number[:-1, 0]).all()
+    same = same and (index == np.concatenate([np.arange(size) for size in sizes])).all()
+    expected = np.repeat([names.index(name) for name in PARTS], sizes)
+    return frames if same and (part.indices.to_numpy().reshape(frames, -1) == expected).all() else 0
+
+# %% ../nbs/01_clips.ipynb #c024
+def _check_rows(path:Path, rows:np.ndarray): # `(T, 543)`, how many rows there are for each landmark
+    "Raise if a landmark has several rows in one frame, or none in all frames though its part is there."
     if rows.max() > 1:
         frame, landmark = np.argwhere(rows > 1)[0]
         raise InputError(f"{path}: duplicate rows for landmark {landmark} of frame {frame}; keep one of them")
@@ -126,9 +131,23 @@ def read_clip(
         if seen.any() and not seen.all():
             raise InputError(f"{path}: {name} has {seen.sum()} of {len(seen)} landmarks (landmark_index "
                              f"{np.flatnonzero(~seen)[0]} never appears); extract the clip again")
+
+# %% ../nbs/01_clips.ipynb #c025
+def read_clip(
+    path:str|os.PathLike, # an asl-signs parquet file
+) -> np.ndarray: # `(T, 543, 3)` float32, NaN = not seen
+    "Read one clip. Raises `InputError` for a file that is not one."
+    path = Path(path)
+    table = _read_table(path)
+    frames = _whole_frames(table)
+    place, frames = (slice(None), frames) if frames else _places(path, table)
+    clip = np.full((frames*NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
+    for channel, name in enumerate("xyz"): clip[place, channel] = table[name].to_numpy()
+    if np.isinf(clip).any(): raise InputError(f"{path}: a coordinate is infinite; a landmark that was not seen is NaN")
+    if not isinstance(place, slice): _check_rows(path, np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS))
     return clip.reshape(frames, NUM_LANDMARKS, 3)
 
-# %% ../nbs/01_clips.ipynb #c024
+# %% ../nbs/01_clips.ipynb #c027
 def write_clip(
     path:str|os.PathLike, # where to; replaced atomically
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
@@ -145,7 +164,7 @@ def write_clip(
     table = pa.table([frame, part, np.tile(index, len(clip)), *xyz], names=list(COLUMNS))
     with atomic_write(path) as temporary: pq.write_table(table, temporary)
 
-# %% ../nbs/01_clips.ipynb #c034
+# %% ../nbs/01_clips.ipynb #c039
 def evenly_spaced(
     length:int, # frames there are
     target:int, # most frames wanted

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from reprlib import repr as short_repr
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -69,6 +69,11 @@ class TrainingConfig:
     minimum_learning_rate: float = Field(0.01, ge=0, le=1, description="lowest learning rate, as a share of learning_rate (eta_min)")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over all signs instead of the right one")
     patience: int = Field(20, ge=1, description="stop after this many epochs without a better validation accuracy")
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field("auto", description="number format of the heavy work; auto: fp32, or 16 bits on a CUDA card")
+    accumulation_steps: int = Field(1, ge=1, description="batches added up to one step of the optimiser")
+    frame_budget: int | None = Field(None, ge=1, description="frames in a batch after padding, instead of batch_size clips")
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient; longer ones are shortened to it")
+    workers: int = Field(0, ge=0, description="processes that prepare batches while the model learns")
     seed: int = Field(42, ge=0, lt=2**32, description="fixes every random choice")
     device: str = Field("auto", min_length=1, description="\"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"mps\"")
     out: FolderText = Field("models", min_length=1, description="folder for weights, manifests and the plot")
@@ -129,7 +134,7 @@ def make_optimizer(
     config: TrainingConfig, # learning rate, weight decay and betas
 ) -> AdamW:
     "The guide's optimiser."
-    return AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas)
+    return AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas, fused=True)
 
 # %% ../nbs/30_configuration.ipynb #c043
 def make_scheduler(

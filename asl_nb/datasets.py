@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['TABLE', 'SIGN_MAP', 'ASL25', 'COLUMNS', 'folder_kind', 'as_names', 'sign_names', 'read_sign_map', 'stays_inside',
-           'read_table', 'ClipDataset', 'count_clips', 'sample_rows', 'load_folder', 'split_by_participant', 'Parts',
-           'plan_parts', 'split_parts', 'draw_parts', 'load_parts', 'load_dataset']
+           'read_table', 'StoredClips', 'ClipDataset', 'count_clips', 'sample_rows', 'load_folder',
+           'split_by_participant', 'Parts', 'plan_parts', 'split_parts', 'draw_parts', 'load_parts', 'pack_folder',
+           'load_dataset']
 
 # %% ../nbs/02_datasets.ipynb #c003
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -24,22 +25,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from torch.utils.data import Dataset
 
-from .clips import InputError, evenly_spaced, progress_bar, read_clip
+from .clips import InputError, atomic_write, evenly_spaced
+from .store import JOURNAL, LOCK, SUMMARY, PackedStore, open_store, pack_clips, packed_clips
 
 # %% ../nbs/02_datasets.ipynb #c011
 TABLE, SIGN_MAP = "train.csv", "sign_to_prediction_index_map.json"
 
 def folder_kind(
     folder:str|os.PathLike, # a folder of recordings
-) -> str: # "plain" or "split"
-    "Which of the two layouts a folder has. Raises `InputError` if it has neither."
+) -> str: # "plain", "packed" or "split"
+    "Which of the layouts a folder has. Raises `InputError` if it has none of them."
     folder = Path(folder)
     if not os.path.exists(folder): raise InputError(f"{folder}: no such folder; check the name of the data folder")
     if not folder.is_dir(): raise InputError(f"{folder}: is a file; give the folder that holds {TABLE}")
     try: content = os.listdir(folder)
     except OSError as error: raise InputError(f"{folder}: cannot be opened ({error.strerror}); ask for permission to read it") from None
     if not content: raise InputError(f"{folder}: the folder is empty; put {TABLE}, {SIGN_MAP} and clips into it")
-    if (folder/TABLE).exists(): return "plain"
+    if (folder/JOURNAL).exists() and not (folder/SUMMARY).exists(): raise InputError(f"{folder}: packing was interrupted here; pack into it again, and it goes on where it stopped")
+    if (folder/TABLE).exists(): return "packed" if (folder/SUMMARY).exists() else "plain"
     sides = [side for side in ("train", "test") if (folder/side/TABLE).exists()]
     if len(sides) == 2: return "split"
     if sides:
@@ -98,7 +101,19 @@ def stays_inside(
     try: return os.path.realpath(os.path.join(root, name)).startswith(os.path.join(root, ""))
     except ValueError: return False  # a zero byte in the name
 
-# %% ../nbs/02_datasets.ipynb #c027
+# %% ../nbs/02_datasets.ipynb #c026
+def _stay_inside(folder:Path, names:Iterable[str]) -> np.ndarray: # (N,) bool
+    "`stays_inside` for many names."
+    parents = {}
+    def inside(name):
+        parent, file = os.path.split(name)
+        if parent not in parents: parents[parent] = stays_inside(folder, parent)
+        if not parents[parent] or file in ("", ".", "..") or "\\" in name or ":" in name or os.path.isabs(name): return stays_inside(folder, name)
+        try: return not os.path.islink(os.path.join(folder, name)) or stays_inside(folder, name)
+        except ValueError: return False
+    return np.array([inside(name) for name in names], dtype=bool)
+
+# %% ../nbs/02_datasets.ipynb #c029
 COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 
 def _read_csv(path:Path) -> pd.DataFrame: # `COLUMNS`, all text, at least one row
@@ -114,14 +129,15 @@ def _read_csv(path:Path) -> pd.DataFrame: # `COLUMNS`, all text, at least one ro
     if table.empty: raise InputError(f"{path}: the table has no rows; write a row for every clip")
     return pd.DataFrame({name: table[name].str.strip() for name in COLUMNS})
 
-# %% ../nbs/02_datasets.ipynb #c028
+# %% ../nbs/02_datasets.ipynb #c030
 def read_table(
-    folder:str|os.PathLike, # a plain folder
+    folder:str|os.PathLike, # a plain or packed folder
     check_files:bool=True, # False: do not mind files that are not there
 ) -> pd.DataFrame: # columns path, participant_id, sequence_id, sign, all text
-    "The checked table of a plain folder, one row per clip. Raises `InputError` at the first fault."
+    "The checked table of a folder, one row per clip. Raises `InputError` at the first fault."
     folder = Path(folder)
-    if folder_kind(folder) == "split":
+    kind = folder_kind(folder)
+    if kind == "split":
         raise InputError(f"{folder}: holds train/ and test/; use load_parts or load_dataset, or give one of the two")
     path, table, known = folder/TABLE, _read_csv(folder/TABLE), read_sign_map(folder)
     def refuse(bad:np.ndarray, name:str, fault:str):
@@ -131,16 +147,42 @@ def read_table(
     for name in COLUMNS: refuse(table[name] == "", name, "is an empty cell; fill it in or remove the row")
     refuse(~table.sign.isin(known), "sign", f"is not in {SIGN_MAP}; correct its spelling, or add it to the map")
     refuse(table.path.map(os.path.normpath).duplicated(), "path", "is listed twice; remove one of the rows")
-    refuse([not stays_inside(folder, name) for name in table.path], "path", "leaves the folder; list only files inside it")
+    if kind == "packed":
+        refuse(~table.path.isin(set(open_store(folder).table().path)), "path", "is not in the store; remove the row, or pack the folder again")
+        return table
+    refuse(~_stay_inside(folder, table.path), "path", "leaves the folder; list only files inside it")
     if check_files:
         refuse([not os.path.isfile(folder/name) for name in table.path], "path", "does not exist; restore the file, remove the row, or skip bad clips")
     return table
 
-# %% ../nbs/02_datasets.ipynb #c033
+# %% ../nbs/02_datasets.ipynb #c035
+class StoredClips(Sequence):
+    "`N` clips of one or several stores, read when asked for."
+    def __init__(self,
+        stores:Sequence[PackedStore],
+        store:np.ndarray, # `(N,)` in which of them each clip is
+        row:np.ndarray, # `(N,)` and which clip it is there
+        lengths:np.ndarray, # `(N,)` frames of each clip; a longer one is shortened to this many
+    ):
+        self.stores, self.store, self.row, self.lengths = tuple(stores), store, row, np.asarray(lengths, dtype=np.int64)
+
+    def __len__(self): return len(self.row)
+    def __add__(self, other):
+        return StoredClips([*self.stores, *other.stores], np.concatenate([self.store, other.store + len(self.stores)]),
+                           np.concatenate([self.row, other.row]), np.concatenate([self.lengths, other.lengths]))
+
+    def __getitem__(self, index):
+        if not isinstance(index, (int, np.integer)): return StoredClips(self.stores, self.store[index], self.row[index], self.lengths[index])
+        clip = self.stores[self.store[index]][self.row[index]]
+        return clip if len(clip) <= self.lengths[index] else clip[evenly_spaced(len(clip), self.lengths[index])]
+
+    def checksum(self, index:int) -> bytes: return bytes(self.stores[self.store[index]].checksums[self.row[index]]) # of the whole clip
+
+# %% ../nbs/02_datasets.ipynb #c037
 @dataclass(eq=False, repr=False)
 class ClipDataset(Dataset):
-    "`N` clips in memory, each with its sign and its signer."
-    clips:list[np.ndarray] # each `(T, 543, 3)` float32, NaN = not seen
+    "`N` clips, in memory or in a store, each with its sign and its signer."
+    clips:Sequence[np.ndarray] # each `(T, 543, 3)` float32, NaN = not seen
     labels:np.ndarray # `(N,)` int64, positions in `classes`
     participants:list[str] # who signs each clip
     sequence_ids:list[str] # the name of each recording
@@ -160,7 +202,8 @@ class ClipDataset(Dataset):
     def __getitem__(self, index): return self.clips[index], int(self.labels[index])
     def __repr__(self): return f"ClipDataset: {len(self)} clips of {len(self.classes)} signs by {len(self.signers)} signers"
     @property
-    def lengths(self): return np.array([len(clip) for clip in self.clips], dtype=np.int64) # (N,) frames
+    def lengths(self): # (N,) frames
+        return self.clips.lengths if isinstance(self.clips, StoredClips) else np.array([len(clip) for clip in self.clips], dtype=np.int64)
     @property
     def signers(self): return tuple(sorted(set(self.participants)))
     def table(self): return _dataset_table(self)
@@ -169,37 +212,42 @@ class ClipDataset(Dataset):
     def select(self, rows): return _select(self, np.arange(len(self))[rows], self.classes)
     def with_classes(self, classes): return _select(self, np.flatnonzero(self.table().sign.isin(list(classes))), tuple(classes))
 
-# %% ../nbs/02_datasets.ipynb #c035
+# %% ../nbs/02_datasets.ipynb #c039
 def _select(dataset:ClipDataset, rows:np.ndarray, classes:tuple[str, ...]) -> ClipDataset:
     "The clips at `rows`, labelled by their position in `classes`."
     position = {sign: index for index, sign in enumerate(classes)}
-    return ClipDataset(clips=[dataset.clips[row] for row in rows],
+    clips = dataset.clips[rows] if isinstance(dataset.clips, StoredClips) else [dataset.clips[row] for row in rows]
+    return ClipDataset(clips=clips,
         labels=[position[dataset.classes[dataset.labels[row]]] for row in rows], classes=classes,
         participants=[dataset.participants[row] for row in rows], sequence_ids=[dataset.sequence_ids[row] for row in rows])
 
-# %% ../nbs/02_datasets.ipynb #c036
+# %% ../nbs/02_datasets.ipynb #c040
 def _dataset_table(dataset:ClipDataset) -> pd.DataFrame: # columns participant_id, sequence_id, sign
     "One row per clip, as in `read_table`."
     signs = [dataset.classes[label] for label in dataset.labels]
     return pd.DataFrame({"participant_id": dataset.participants, "sequence_id": dataset.sequence_ids, "sign": signs}, dtype=str)
 
-# %% ../nbs/02_datasets.ipynb #c037
+# %% ../nbs/02_datasets.ipynb #c041
 def count_clips(
     table:pd.DataFrame, # columns sign and participant_id
 ) -> pd.DataFrame: # sign × participant, number of clips
     "How many clips of each sign each participant has."
     return pd.crosstab(table.sign, table.participant_id).rename_axis(index=None, columns=None)
 
-# %% ../nbs/02_datasets.ipynb #c038
+# %% ../nbs/02_datasets.ipynb #c042
 def _fingerprint(dataset:ClipDataset) -> str: # 64 hexadecimal digits
     "SHA-256 over everything a training run can see of a dataset, in order."
     facts = {"classes": dataset.classes, "labels": dataset.labels.tolist(), "participants": dataset.participants,
-             "sequence_ids": dataset.sequence_ids, "shapes": [clip.shape for clip in dataset.clips]}
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    for clip in dataset.clips: digest.update(np.ascontiguousarray(clip, dtype="<f4").tobytes())
+             "sequence_ids": dataset.sequence_ids, "lengths": dataset.lengths.tolist()}
+    digest, stored = hashlib.sha256(json.dumps(facts).encode()), isinstance(dataset.clips, StoredClips)
+    for index in range(len(dataset)): digest.update(dataset.clips.checksum(index) if stored else _clip_checksum(dataset.clips[index]))
     return digest.hexdigest()
 
-# %% ../nbs/02_datasets.ipynb #c044
+def _clip_checksum(clip:np.ndarray) -> bytes:
+    "SHA-256 over the shape and the values of a clip in memory."
+    return hashlib.sha256(str(clip.shape).encode() + np.ascontiguousarray(clip, dtype="<f4").tobytes()).digest()
+
+# %% ../nbs/02_datasets.ipynb #c048
 def sample_rows(
     table:pd.DataFrame, # columns sign and participant_id
     max_samples:int, # most clips wanted
@@ -223,51 +271,43 @@ def sample_rows(
             if not of_sign: del waiting[sign]
     return np.sort(chosen)
 
-# %% ../nbs/02_datasets.ipynb #c048
-def _read_clips(
-    paths:list[Path], # the files, in order
-    max_len:int|None, # most frames of a clip
-    skip_bad:bool, # an unreadable clip becomes its error message instead of an error
-    progress:bool, # show a bar
-) -> list[np.ndarray|str]: # one clip, or the reason why there is none, per path
-    "Read many clips, several at a time."
-    def read(path):
-        try: clip = read_clip(path)
-        except InputError as error:
-            if not skip_bad: raise
-            return " ".join(str(error).split())
-        return clip if max_len is None or len(clip) <= max_len else clip[evenly_spaced(len(clip), max_len)]
-    with ThreadPoolExecutor() as pool:
-        return list(progress_bar(pool.map(read, paths), "reading clips", len(paths), disable=not progress))
+# %% ../nbs/02_datasets.ipynb #c052
+def _store_of(folder:Path, table:pd.DataFrame, progress:bool) -> tuple[PackedStore, pd.Series]: # and path -> position in it, -1 = bad
+    "The clips of a plain or packed folder."
+    store = open_store(folder) if folder_kind(folder) == "packed" else packed_clips(folder, table, progress=progress)
+    return store, pd.Series(store.positions, index=store.table().path)
 
-# %% ../nbs/02_datasets.ipynb #c049
+# %% ../nbs/02_datasets.ipynb #c053
 def _load_rows(
-    folder:Path, # a plain folder
-    table:pd.DataFrame, # its table
+    folder:Path, # a plain or packed folder
+    table:pd.DataFrame, # its table, whole
     signs:Sequence[str], # the signs wanted, in the order of the classes
     max_len:int|None, max_samples:int|None, skip_bad:bool, progress:bool, seed:int, # as in `load_folder`
 ) -> ClipDataset: # its classes are those of `signs` that have a clip
-    "Read the clips of some signs."
+    "The clips of some signs."
+    store, position = _store_of(folder, table, progress)
     table = table[table.sign.isin(list(signs))]
     if max_samples is not None: table = table.iloc[sample_rows(table, max_samples, seed)]
-    clips = _read_clips([folder/name for name in table.path], max_len, skip_bad, progress)
-    bad = np.array([isinstance(clip, str) for clip in clips], dtype=bool)
-    skipped = [clip for clip in clips if isinstance(clip, str)]
-    if bad.all(): raise InputError(f"{folder}: none of the {len(clips)} clips can be read, the first because of {skipped[0]}")
-    table, clips = table[~bad], [clip for clip in clips if not isinstance(clip, str)]
+    row, faults = position.loc[table.path].to_numpy(), store.faults()
+    skipped = [f"{folder/name}: {faults[name]}" for name in table.path[row < 0]]
+    if skipped and not skip_bad: raise InputError(skipped[0] + (f" (and {len(skipped) - 1} more like this; skip bad clips to go on without them)" if skipped[1:] else ""))
+    if len(skipped) == len(table): raise InputError(f"{folder}: none of the {len(table)} clips can be read, the first because of {skipped[0]}")
+    table, row = table[row >= 0], row[row >= 0]
+    clips = StoredClips([store], np.zeros(len(row), dtype=np.int8), row, np.minimum(store.lengths[row], np.iinfo(np.int64).max if max_len is None else max_len))
     classes = [sign for sign in signs if sign in set(table.sign)]
-    return ClipDataset(clips=clips, labels=[classes.index(sign) for sign in table.sign], participants=table.participant_id,
-        sequence_ids=table.sequence_id, classes=classes, skipped=skipped)
+    label = {sign: index for index, sign in enumerate(classes)}
+    return ClipDataset(clips=clips, labels=[label[sign] for sign in table.sign], participants=table.participant_id.tolist(),
+        sequence_ids=table.sequence_id.tolist(), classes=classes, skipped=skipped)
 
-# %% ../nbs/02_datasets.ipynb #c051
+# %% ../nbs/02_datasets.ipynb #c055
 def _listing(names:Iterable, most:int=40) -> str:
     "Names with commas between, cut off where it would fill the screen."
     names = list(map(str, names))
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
-# %% ../nbs/02_datasets.ipynb #c052
+# %% ../nbs/02_datasets.ipynb #c056
 def load_folder(
-    folder:str|os.PathLike, # a plain folder
+    folder:str|os.PathLike, # a plain or packed folder
     signs:str|Sequence|None=None, # None or "all", "ASL25", or names
     max_len:int|None=384, # longer clips are shortened to this many frames, evenly; None = never
     max_samples:int|None=None, # most clips, a seeded sample; None = all
@@ -275,7 +315,7 @@ def load_folder(
     progress:bool=True, # show a progress bar
     seed:int=0, # of the sample
 ) -> ClipDataset:
-    "Read a plain folder. Raises `InputError` for the first thing that is wrong with it."
+    "The clips of a plain or packed folder. Raises `InputError` for the first thing that is wrong with it."
     folder, names = Path(folder), sign_names(signs)
     table = read_table(folder, check_files=not skip_bad)
     there = [sign for sign in read_sign_map(folder) if sign in set(table.sign)]
@@ -287,13 +327,13 @@ def load_folder(
                                  f"{len(dataset.skipped)} skipped); raise max_samples, or leave these signs out")
     return dataset
 
-# %% ../nbs/02_datasets.ipynb #c067
+# %% ../nbs/02_datasets.ipynb #c075
 def _can_leave(counts:pd.DataFrame, names:Sequence[str], keep_signs:bool) -> bool:
     "Whether somebody, and with `keep_signs` somebody for every sign, is left when `names` go."
     rest = counts.drop(columns=list(names))
     return rest.shape[1] > 0 and (not keep_signs or bool((rest.sum(axis=1) > 0).all()))
 
-# %% ../nbs/02_datasets.ipynb #c068
+# %% ../nbs/02_datasets.ipynb #c076
 def _signers_by_name(counts:pd.DataFrame, names:tuple[str, ...], keep_signs:bool, what:str) -> tuple[str, ...]:
     "`names`, if they are there and can be spared; `what` is the field that an error names."
     missing = [name for name in names if name not in counts.columns]
@@ -307,7 +347,7 @@ def _signers_by_name(counts:pd.DataFrame, names:tuple[str, ...], keep_signs:bool
             + (f"choose among {_listing(free)}" if free else "add clips of these signs by other people, or name fewer signs"))
     return names
 
-# %% ../nbs/02_datasets.ipynb #c070
+# %% ../nbs/02_datasets.ipynb #c078
 def _signers_by_share(counts:pd.DataFrame, share:float, seed:int, keep_signs:bool, what:str) -> tuple[str, ...]:
     "A seeded choice of signers who together have about `share` of the clips."
     if not 0 < share < 1: raise InputError(f"{what}: must lie between 0 and 1, received {share}; 0.2 holds out a fifth of the clips")
@@ -324,7 +364,7 @@ def _signers_by_share(counts:pd.DataFrame, share:float, seed:int, keep_signs:boo
         if nearer and _can_leave(counts, [*chosen, name], keep_signs): chosen.append(str(name))
     return tuple(chosen) or (str(min(order, key=lambda name: clips[name])),)
 
-# %% ../nbs/02_datasets.ipynb #c071
+# %% ../nbs/02_datasets.ipynb #c079
 def split_by_participant(
     dataset:ClipDataset,
     participants:str|Sequence|None=None, # who is held out, by name; or
@@ -343,7 +383,7 @@ def split_by_participant(
     held_out = np.isin(dataset.participants, names)
     return dataset.select(~held_out), dataset.select(held_out)
 
-# %% ../nbs/02_datasets.ipynb #c079
+# %% ../nbs/02_datasets.ipynb #c087
 @dataclass
 class Parts:
     "A dataset divided so that nobody is in two parts."
@@ -367,7 +407,7 @@ class Parts:
     def data_kind(self) -> str: # "synthetic" if any training signer is made up, by name; else "recordings"
         return "synthetic" if any(name.startswith("synthetic") for name in self.train.signers) else "recordings"
 
-# %% ../nbs/02_datasets.ipynb #c083
+# %% ../nbs/02_datasets.ipynb #c091
 def _test_rows(table:pd.DataFrame, participants:tuple[str, ...], share:float, seed:int, keep_signs:bool) -> np.ndarray: # (N,) bool
     "Which rows belong to the test signers, named or chosen by share."
     counts = count_clips(table)
@@ -375,14 +415,14 @@ def _test_rows(table:pd.DataFrame, participants:tuple[str, ...], share:float, se
              else _signers_by_share(counts, share, seed, keep_signs, "test_share"))
     return table.participant_id.isin(names).to_numpy()
 
-# %% ../nbs/02_datasets.ipynb #c084
+# %% ../nbs/02_datasets.ipynb #c092
 def _refuse_shared_signers(train:Iterable[str], test:Iterable[str]):
     "Raise if a split that somebody else made has a signer on both sides."
     both = sorted(set(train) & set(test))
     if both: raise InputError(f"participant_id: {_listing(both)} on both sides, in train/ and in test/; "
                               "move all clips of a person to one side, or use a plain folder and let load_parts split it")
 
-# %% ../nbs/02_datasets.ipynb #c085
+# %% ../nbs/02_datasets.ipynb #c093
 def _trained_signs(table:pd.DataFrame, is_test:np.ndarray, order:Sequence[str], names:tuple[str, ...]|None) -> tuple[str, ...]:
     "The vocabulary: signs that somebody who is not tested shows. A named sign that nobody shows is an error."
     trained, tested = set(table.sign[~is_test]), table[is_test]
@@ -395,7 +435,7 @@ def _trained_signs(table:pd.DataFrame, is_test:np.ndarray, order:Sequence[str], 
                          "leave it out of the signs, or test on other people")
     return names
 
-# %% ../nbs/02_datasets.ipynb #c086
+# %% ../nbs/02_datasets.ipynb #c094
 def plan_parts(
     table:pd.DataFrame, # columns sign and participant_id, one row per clip
     order:Sequence[str], # all signs, in the order that classes shall have
@@ -431,15 +471,16 @@ def plan_parts(
     part[(part == "train") & table.participant_id.isin(chosen).to_numpy()] = "validation"
     return part, classes
 
-# %% ../nbs/02_datasets.ipynb #c089
+# %% ../nbs/02_datasets.ipynb #c097
 def _join(first:ClipDataset, second:ClipDataset) -> ClipDataset:
     "Two datasets one after the other, with the signs of both."
     classes = tuple(dict.fromkeys([*first.classes, *second.classes]))
     first, second = first.with_classes(classes), second.with_classes(classes)
-    return ClipDataset(first.clips + second.clips, np.concatenate([first.labels, second.labels]),
+    stored = isinstance(first.clips, StoredClips) and isinstance(second.clips, StoredClips)
+    return ClipDataset(first.clips + second.clips if stored else [*first.clips, *second.clips], np.concatenate([first.labels, second.labels]),
         first.participants + second.participants, first.sequence_ids + second.sequence_ids, classes)
 
-# %% ../nbs/02_datasets.ipynb #c090
+# %% ../nbs/02_datasets.ipynb #c098
 def split_parts(
     dataset:ClipDataset,
     signs:str|Sequence|None="all", # "all": whatever can be trained; or named signs
@@ -459,7 +500,7 @@ def split_parts(
     skipped = dataset.skipped + (test.skipped if test is not None else [])
     return Parts(train, validation, tested, dict(Counter(whole.table().sign[part == "set aside"])), skipped)
 
-# %% ../nbs/02_datasets.ipynb #c093
+# %% ../nbs/02_datasets.ipynb #c101
 def draw_parts(
     parts:Parts,
     ax:Axes|None=None, # where to draw; None = a new figure
@@ -483,7 +524,7 @@ def draw_parts(
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax
 
-# %% ../nbs/02_datasets.ipynb #c098
+# %% ../nbs/02_datasets.ipynb #c106
 def _read_sides(folder:Path, check_files:bool) -> tuple[list[Path], list[pd.DataFrame], tuple[str, ...]]: # folders, tables, signs in order
     "The tables of a folder: one if it is plain, train and test if it is split."
     folders = [folder/"train", folder/"test"] if folder_kind(folder) == "split" else [folder]
@@ -498,9 +539,9 @@ def _naming(folder:Path):
     try: yield
     except InputError as error: raise InputError(f"{folder}: {error}") from None
 
-# %% ../nbs/02_datasets.ipynb #c099
+# %% ../nbs/02_datasets.ipynb #c107
 def load_parts(
-    data_dir:str|os.PathLike, # a plain or a split folder
+    data_dir:str|os.PathLike, # a plain, packed or split folder
     signs:str|Sequence|None="all", # "all": whatever can be trained; "ASL25"; or names
     test_participants:str|Sequence=(), # who is tested; if nobody is named:
     test_share:float=0.2, # share of the clips to test on
@@ -522,7 +563,34 @@ def load_parts(
     sides = [_load_rows(side, table, wanted, max_len, max_samples, skip_bad, progress, seed) for side, table in zip(folders, tables)]
     with _naming(folder): return split_parts(sides[0], *choices, *sides[1:])
 
-# %% ../nbs/02_datasets.ipynb #c104
+# %% ../nbs/02_datasets.ipynb #c112
+def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:bool) -> PackedStore:
+    "Pack one plain folder."
+    if out.exists() and not out.is_dir(): raise InputError(f"{out}: is a file; give the name of a new folder")
+    ours = not out.exists() or not os.listdir(out) or any((out/name).exists() for name in (SUMMARY, JOURNAL, LOCK))
+    if not ours: raise InputError(f"{out}: is not empty and holds no store; give the name of a new folder")
+    store = pack_clips(folder, read_table(folder, check_files=not skip_bad), out, skip_bad, jobs, progress)
+    for name in (SIGN_MAP, TABLE):
+        with atomic_write(out/name) as path: shutil.copyfile(folder/name, path)
+    return store
+
+# %% ../nbs/02_datasets.ipynb #c113
+def pack_folder(
+    folder:str|os.PathLike, # a plain or a split folder
+    out:str|os.PathLike, # the folder to make, or to go on with
+    skip_bad:bool=False, # go on without clips that cannot be read
+    jobs:int|None=None, # processes; None = one for a few clips, otherwise as many as joblib may use
+    progress:bool=True, # show a progress bar
+) -> list[PackedStore]: # one, or those of train and test
+    "Make a packed folder, which `load_folder` and `load_parts` read like the original."
+    folder, out = Path(folder), Path(out)
+    kind = folder_kind(folder)
+    if kind == "packed": raise InputError(f"{folder}: is packed already; copy it")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)): raise InputError(f"{out}: lies in {folder}; give a folder outside it")
+    sides = [(folder/side, out/side) for side in ("train", "test")] if kind == "split" else [(folder, out)]
+    return [_packed_side(source, target, skip_bad, jobs, progress) for source, target in sides]
+
+# %% ../nbs/02_datasets.ipynb #c116
 def load_dataset(
     data_dir:str|os.PathLike="dataset25_split", # a split folder: train/ and test/
     max_len:int|None=384, # longer clips are shortened to this many frames, evenly

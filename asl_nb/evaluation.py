@@ -9,7 +9,7 @@ __all__ = ['predict_logits', 'accuracy', 'Score', 'Evaluation', 'score', 'evalua
 # %% ../nbs/34_evaluation.ipynb #c003
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from .batches import make_loader
 from .clips import InputError
-from .datasets import ClipDataset, load_folder
+from .datasets import ClipDataset, folder_kind, load_folder
 from .model import ASLModel
 
 # %% ../nbs/34_evaluation.ipynb #c006
@@ -63,7 +63,7 @@ class Evaluation(Score):
     per_sign: dict[str, Score] # by sign name
     per_participant: dict[str, Score] # by participant
     unknown_signs: dict[str, int] = field(default_factory=dict) # signs that the model does not know: clips not scored
-    skipped: list[str] = field(default_factory=list) # unreadable clips, one line each
+    skipped: list[str] = field(default_factory=list) # clips of the folder that could not be read, one line each
 
     def as_dict(self) -> dict: return asdict(self)
 
@@ -89,15 +89,15 @@ def evaluate(
     names = np.array(dataset.classes)[dataset.labels]
     known = np.isin(names, list(classes))
     if not known.any():
-        raise InputError(f"none of the dataset's signs ({', '.join(sorted(set(names))[:5])} …) is known to the model; "
-                         "evaluate a folder with some of its signs")
+        raise InputError(f"signs: none of {', '.join(sorted(set(names)))} is known to the model, which knows "
+                         f"{', '.join(classes)}; evaluate a folder with some of these")
     part = dataset.select(np.flatnonzero(known))
     logits = predict_logits(model, part, batch_size)
     position = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([position[name] for name in names[known]])
     overall = score(logits, labels)
     return Evaluation(overall.clips, overall.top1, overall.top5, score(logits, labels, names[known]),
-                      score(logits, labels, part.participants), dict(Counter(names[~known].tolist())), dataset.skipped)
+                      score(logits, labels, part.participants), dict(Counter(names[~known].tolist())))
 
 # %% ../nbs/34_evaluation.ipynb #c023
 def draw_confusion(
@@ -141,10 +141,10 @@ def evaluate_folder(
 ) -> Evaluation:
     "Read a folder in asl-signs layout and score a model on it."
     folder = Path(folder)
-    if (folder/"test").is_dir(): folder = folder/"test"
-    dataset = load_folder(folder, max_len=model.settings["max_len"], skip_bad=skip_bad)
+    if folder_kind(folder) == "split": folder = folder/"test"
+    everybody = dataset = load_folder(folder, max_len=model.settings["max_len"], skip_bad=skip_bad)
     if absent := sorted(set(participants) - set(dataset.participants)):
         raise InputError(f"{folder}: participant {absent[0]} is not in train.csv; "
                          f"those there are {', '.join(sorted(set(dataset.participants)))}")
     if participants: dataset = dataset.select(np.flatnonzero(np.isin(dataset.participants, list(participants))))
-    return evaluate(model, classes, dataset)
+    return replace(evaluate(model, classes, dataset), skipped=everybody.skipped)

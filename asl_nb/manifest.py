@@ -28,6 +28,7 @@ from .configuration import TrainingConfig
 from .datasets import Parts
 from .hardware import describe_hardware, git_revision, package_versions
 from .landmarks import POINT_LANDMARKS
+from .model import count_parameters
 from .monitoring import TrainingHistory
 
 # %% ../nbs/33_manifest.ipynb #c006
@@ -120,7 +121,7 @@ class Reproduction(Section):
     class_names: list[str] # in the order of the logits
     landmarks: list[int] # the points the model looks at
     participants: dict[str, list[str]] # who is in which part
-    clips: dict[str, int] # how many, per part
+    clips: dict[str, int] # how many, per part, and how many were skipped
     set_aside: dict[str, int] # sign -> test clips that could not be scored because nobody trains the sign
     skipped: list[str] # one line for each clip that could not be read
     data_sha256: dict[str, str] # fingerprint of each part
@@ -163,10 +164,6 @@ def _settings(
     return noted
 
 # %% ../nbs/33_manifest.ipynb #c024
-def _count(module: nn.Module, trainable_only: bool = False) -> int:
-    "Number of parameters, each counted once."
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad or not trainable_only)
-
 def describe_model(
     model: nn.Module, # any model; lists of blocks are taken apart
 ) -> dict: # fills `ArchitectureDetails`
@@ -174,7 +171,7 @@ def describe_model(
     blocks = []
     for name, child in model.named_children():
         inside = child.named_children() if isinstance(child, nn.ModuleList) else [("", child)]
-        blocks += [dict(name=f"{name}.{part}".rstrip("."), kind=type(block).__name__, parameters=_count(block), settings=_settings(block))
+        blocks += [dict(name=f"{name}.{part}".rstrip("."), kind=type(block).__name__, parameters=count_parameters(block, frozen=True), settings=_settings(block))
                    for part, block in inside]
     return dict(kind=type(model).__name__, blocks=blocks)
 
@@ -221,7 +218,7 @@ def make_reproduction(
     return Reproduction(
         class_names=list(parts.train.classes), landmarks=[int(point) for point in points],
         participants={name: sorted(set(part.participants)) for name, part in by_name.items()},
-        clips={name: len(part.clips) for name, part in by_name.items()}, set_aside=dict(parts.set_aside),
+        clips={name: len(part) for name, part in by_name.items()} | {"skipped": len(set(skipped))}, set_aside=dict(parts.set_aside),
         skipped=[_without_home(line) for line in dict.fromkeys(skipped)],
         data_sha256={name: part.fingerprint() for name, part in by_name.items()}, seed=config.seed,
         package_versions=package_versions(), git_revision=git_revision(), hardware=describe_hardware(device),
@@ -252,8 +249,8 @@ def make_manifest(
     return Manifest(
         name=name, created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         data_kind=parts.data_kind,
-        model_info=dict(file=f"{name}.pth", kind=type(model).__name__, parameters_total=_count(model),
-                        parameters_trainable=_count(model, trainable_only=True), num_classes=len(parts.train.classes),
+        model_info=dict(file=f"{name}.pth", kind=type(model).__name__, parameters_total=count_parameters(model, frozen=True),
+                        parameters_trainable=count_parameters(model), num_classes=len(parts.train.classes),
                         **{key: value for key, value in getattr(model, "settings", {}).items() if key != "num_classes"}),
         training_config=asked | describe_training(optimizer, scheduler, criterion),
         architecture_details=describe_model(model),

@@ -41,12 +41,9 @@ class CausalDepthwiseConv(nn.Conv1d):
         x:Tensor, # `(B, T, C)`
     ) -> Tensor: # `(B, T, C)`
         if x.shape[-1] != self.in_channels: raise ValueError(f"x must have {self.in_channels} channels, received {tuple(x.shape)}")
-        (kernel_size,), (dilation,) = self.kernel_size, self.dilation
-        if self.training: return interleaved_convolution(x, self.weight, dilation)
-        x = F.pad(x.transpose(1, 2), ((kernel_size - 1)*dilation, 0)) # (B, C, look back + T)
-        return super().forward(x).transpose(1, 2)
+        return interleaved_convolution(x, self.weight, self.dilation[0])
 
-# %% ../nbs/21_tcn.ipynb #c024
+# %% ../nbs/21_tcn.ipynb #c026
 class TemporalConvBlock(nn.Module):
     "Causal depthwise convolution, channel mixing, normalization, ReLU and dropout, added to the input."
     def __init__(self,

@@ -1,4 +1,8 @@
 """Options shared by all tests."""
+import os
+import shutil
+import tempfile
+
 import pytest
 
 
@@ -7,6 +11,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    "Keep the stores of test folders away from the user's cache."
+    if "ASL_NB_CACHE" not in os.environ:
+        os.environ["ASL_NB_CACHE"] = tempfile.mkdtemp(prefix="asl_nb-test-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ["ASL_NB_CACHE"], ignore_errors=True))
     config.addinivalue_line("markers", "slow: takes more than half a minute")
 
 

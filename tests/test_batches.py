@@ -1,11 +1,12 @@
-"""Batches: nothing is lost in padding, and the order of the clips is nobody else's business."""
+"""Batches: nothing is lost in padding or shared out twice, and the order of the clips is nobody else's business."""
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.batches import Batch, collate_clips, frame_mask, make_loader
+from asl_nb.batches import Batch, BucketBatchSampler, collate_clips, frame_mask, make_loader, padding_share
+from asl_nb.clips import InputError
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -94,3 +95,135 @@ def test_loader_keeps_the_last_batch():
 def test_batch_moves():
     batch = collate_clips([(make_clip(2, 0), 0)]).to("meta")
     assert isinstance(batch, Batch) and {tensor.device.type for tensor in batch} == {"meta"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=lengths, size=st.integers(1, 7))
+def test_a_batch_in_pieces_is_the_batch(lengths, size):
+    samples = [(make_clip(frames, number), number) for number, frames in enumerate(lengths)]
+    batch = collate_clips(samples)
+    pieces = batch.split(size)
+    assert batch.clips == len(lengths) and all(isinstance(piece, Batch) and 1 <= piece.clips <= size for piece in pieces)
+    assert [piece.landmarks.shape[1] for piece in pieces] == [max(piece.lengths.tolist()) for piece in pieces]
+    again = [(row[:length].numpy(), label) for piece in pieces for row, length, label in zip(*piece)]
+    for (clip, label), (piece, piece_label) in zip(samples, again, strict=True):
+        np.testing.assert_array_equal(piece, clip)
+        assert piece_label == label
+
+
+def common_lengths(count, seed=0):
+    "Lengths distributed as in asl-signs: median 22, mean 38, 95 % below 135, longest above 500."
+    return np.clip(np.random.default_rng(seed).lognormal(np.log(22.5), 1.05, count), 2, 537).astype(int)
+
+
+def batches_of(sampler, epoch, start=0):
+    sampler.set_epoch(epoch)
+    sampler.start(start)
+    return list(sampler)
+
+
+plans = st.fixed_dictionaries({"batch_size": st.integers(1, 9), "frame_budget": st.none() | st.integers(1, 60),
+    "shuffle": st.booleans(), "seed": st.integers(0, 2**32 - 1), "world_size": st.integers(1, 4), "pool": st.integers(1, 4)})
+
+
+@settings(max_examples=300, deadline=None)
+@given(frames=st.lists(st.integers(1, 20), min_size=4, max_size=60), plan=plans, epoch=st.integers(0, 3))
+def test_no_clip_is_lost_or_doubled_and_no_process_idle(frames, plan, epoch):
+    world_size, budget = plan["world_size"], plan["frame_budget"]
+    samplers = [BucketBatchSampler(frames, rank=rank, **plan) for rank in range(world_size)]
+    shares = [batches_of(sampler, epoch) for sampler in samplers]
+    assert len({len(share) for share in shares}) == 1 and len(shares[0]) == len(samplers[0])
+    assert sorted(index for share in shares for batch in share for index in batch) == list(range(len(frames)))
+    for together in zip(*shares):
+        sizes = [len(batch) for batch in together]
+        assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
+        if budget is None: assert sum(sizes) <= plan["batch_size"]*world_size + world_size - 1
+        elif world_size == 1: assert sizes == [1] or sizes[0]*max(frames[index] for index in together[0]) <= budget
+    if budget is None: assert sum(len(batch) < plan["batch_size"] for batch in shares[0]) <= 1
+
+
+@pytest.mark.parametrize("budget", [None, 900])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_an_order_is_a_function_of_seed_and_epoch(budget, world_size):
+    plan = dict(batch_size=8, frame_budget=budget, world_size=world_size, rank=world_size - 1)
+    frames, state = common_lengths(500), np.random.get_state()[1].copy()
+    one, other = [BucketBatchSampler(frames, seed=3, **plan) for _ in range(2)]
+    walked = [list(one) for _ in range(3)]  # epochs follow each other by themselves
+    np.random.seed(0)
+    torch.manual_seed(0)
+    assert [batches_of(other, epoch) for epoch in (2, 0, 1)] == [walked[2], walked[0], walked[1]]
+    assert walked[0] != walked[1] and list(BucketBatchSampler(frames, seed=4, **plan)) != walked[0]
+    for start in (0, 1, len(walked[1]) - 1, len(walked[1])): assert batches_of(other, 1, start) == walked[1][start:]
+    other.set_epoch(1)
+    assert list(other) == walked[1], "a start holds for one epoch"
+
+
+def test_more_processes_share_the_same_batches():
+    frames = common_lengths(1000)
+    whole = list(BucketBatchSampler(frames, batch_size=24, seed=1))
+    for world_size in (2, 3, 4):
+        shares = [list(BucketBatchSampler(frames, 24//world_size, seed=1, rank=rank, world_size=world_size)) for rank in range(world_size)]
+        assert [sorted(sum(together, [])) for together in zip(*shares)] == [sorted(batch) for batch in whole]
+        for together in zip(*shares):
+            work = [len(batch)*frames[batch].max() for batch in together if len(batch) == len(together[0])]
+            assert max(work) <= 2*min(work)
+
+
+@pytest.mark.parametrize("count", [20_000, 94_477])
+@pytest.mark.parametrize("plan", [{"batch_size": 32}, {"batch_size": 16, "world_size": 4}, {"frame_budget": 1280}, {"frame_budget": 4096}], ids=str)
+def test_a_tenth_of_padding_at_most(count, plan):
+    frames = common_lengths(count)
+    sampler = BucketBatchSampler(frames, **plan)
+    assert padding_share(frames, sampler.batches) < .1
+    assert padding_share(frames, BucketBatchSampler(frames, pool=1).batches) > .75
+
+
+def test_companions_change():
+    frames = common_lengths(5000)
+    sampler = BucketBatchSampler(frames, batch_size=32)
+    pairs = [{frozenset((batch[0], other)) for batch in batches_of(sampler, epoch) for other in batch[1:]} for epoch in range(2)]
+    assert len(pairs[0] & pairs[1]) < .1*len(pairs[0])
+
+
+@pytest.mark.parametrize("wrong, message", [({"batch_size": 0}, "batch_size"), ({"frame_budget": -1}, "frame_budget"), ({"world_size": 0}, "world_size"),
+    ({"rank": 1}, "rank"), ({"rank": -1, "world_size": 2}, "rank"), ({"pool": 0}, "pool")])
+def test_wrong_plans_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=f"{message}.*received"): BucketBatchSampler([3, 4, 5], **wrong)
+
+
+def test_fewer_clips_than_processes_are_refused():
+    with pytest.raises(InputError, match="2 clips cannot be shared by 3 processes"): BucketBatchSampler([3, 4], world_size=3)
+    assert [list(BucketBatchSampler([3, 4], world_size=2, rank=rank)) for rank in range(2)] == [[[1]], [[0]]]
+
+
+class LazyClips(torch.utils.data.Dataset):
+    "Knows its lengths; a clip that is asked for is counted."
+    def __init__(self, frames): self.lengths, self.read = np.array(frames), 0
+    def __len__(self): return len(self.lengths)
+    def __getitem__(self, index):
+        self.read += 1
+        return make_clip(self.lengths[index], index), index
+
+
+def test_lengths_are_not_read_off_the_clips():
+    dataset = LazyClips([4, 2, 3, 5, 1])
+    loaders = [make_loader(dataset, 2), make_loader(dataset, 2, sort=True), make_loader(dataset, frame_budget=6), make_loader(dataset, 2, shuffle=True)]
+    assert dataset.read == 0
+    orders = [[batch.labels.tolist() for batch in loader] for loader in loaders]
+    assert orders[:3] == [[[0, 1], [2, 3], [4]], [[3, 0], [2, 1], [4]], [[0], [1, 2], [3], [4]]]
+    assert sorted(sum(orders[3], [])) == list(range(5)) and dataset.read == 20
+    loaders[3].batch_sampler.set_epoch(0)
+    loaders[3].batch_sampler.start(1)
+    assert [batch.labels.tolist() for batch in loaders[3]] == orders[3][1:] and dataset.read < 25
+
+
+def test_workers_give_the_same_batches_and_draw_no_numbers():
+    dataset = LazyClips([4, 2, 3, 5, 1])
+    state = torch.get_rng_state()
+    loader = make_loader(dataset, 2, shuffle=True, workers=1)
+    for epoch in range(2):
+        plain = make_loader(dataset, 2, shuffle=True)
+        plain.batch_sampler.set_epoch(epoch)
+        for ours, theirs in zip(loader, plain, strict=True):
+            for left, right in zip(ours, theirs): torch.testing.assert_close(left, right, equal_nan=True)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,5 +1,7 @@
 """Folders of clips: what is read, what is refused, and that nobody is ever on two sides."""
 import json
+import pickle
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -7,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from asl_nb.clips import InputError, write_clip
-from asl_nb.datasets import (ASL25, SIGN_MAP, TABLE, ClipDataset, as_names, count_clips, folder_kind, load_dataset, load_folder,
-                             load_parts, plan_parts, read_table, sample_rows, sign_names, split_by_participant, split_parts,
+from asl_nb.datasets import (ASL25, SIGN_MAP, TABLE, ClipDataset, StoredClips, as_names, count_clips, folder_kind, load_dataset,
+                             load_folder, load_parts, pack_folder, plan_parts, read_table, sample_rows, sign_names, split_by_participant, split_parts,
                              stays_inside)
 
 SIGNS = ("please", "hello", "bye")
@@ -22,6 +25,11 @@ def clip(seed, frames=2):
     made = np.full((frames, 543, 3), np.nan, dtype=np.float32)
     made[:, 522:] = np.random.default_rng(seed).random((frames, 21, 3))
     return made
+
+
+def rounded(made):
+    "The clip as a store keeps it."
+    return made.astype(np.float16).astype(np.float32)
 
 
 def make_folder(folder, rows=None, frames=lambda number: 2 + number % 3):
@@ -161,7 +169,7 @@ def test_load_folder_contents_and_order(plain):
     assert dataset.participants == read_table(plain).participant_id.tolist()
     assert dataset.labels.dtype == np.int64
     for number, (made, label) in enumerate(dataset):
-        np.testing.assert_array_equal(made, clip(number, 2 + number % 3))
+        np.testing.assert_array_equal(made, rounded(clip(number, 2 + number % 3)))
         assert made.dtype == np.float32 and label == dataset.labels[number]
     assert (dataset.summary() == 2).all(axis=None) and dataset.summary().index.tolist() == list(dataset.classes)
 
@@ -176,7 +184,7 @@ def test_load_folder_vocabulary(plain):
 def test_long_clips_are_shortened_evenly(tmp_path):
     dataset = load_folder(make_folder(tmp_path, [("a", "hello"), ("b", "bye")], frames=lambda number: 9 - 5*number), max_len=5, progress=False)
     assert dataset.lengths.tolist() == [5, 4]
-    np.testing.assert_array_equal(dataset.clips[0], clip(0, 9)[::2])
+    np.testing.assert_array_equal(dataset.clips[0], rounded(clip(0, 9)[::2]))
     assert load_folder(tmp_path, max_len=None, progress=False).lengths.tolist() == [9, 4]
 
 
@@ -204,6 +212,92 @@ def test_a_named_sign_with_only_bad_clips_is_an_error(plain):
     for path in read_table(plain).query("sign == 'bye'").path: (plain/path).write_bytes(b"")
     with pytest.raises(InputError, match="no clip of bye is left"): load_folder(plain, signs="bye,hello", skip_bad=True, progress=False)
     assert load_folder(plain, skip_bad=True, progress=False).classes == ("hello", "please")
+
+
+def test_a_bad_clip_of_a_sign_that_nobody_asked_for_is_no_error(plain):
+    for path in read_table(plain).query("sign == 'bye'").path: (plain/path).write_bytes(b"")
+    assert load_folder(plain, signs="hello,please", progress=False).skipped == []
+    with pytest.raises(InputError, match=r"\.parquet: not a readable parquet file.*and 7 more"): load_folder(plain, progress=False)
+
+
+def test_a_repaired_or_changed_clip_is_read_again(plain):
+    path = plain/read_table(plain).path[5]
+    good = path.read_bytes()
+    before = load_folder(plain, progress=False).fingerprint()
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=path.name): load_folder(plain, progress=False)
+    path.write_bytes(good)
+    assert load_folder(plain, progress=False).fingerprint() == before
+    write_clip(path, clip(77, 4))
+    changed = load_folder(plain, progress=False)
+    np.testing.assert_array_equal(changed.clips[5], rounded(clip(77, 4)))
+    assert changed.fingerprint() != before
+
+
+def test_a_corrected_label_counts_at_once(plain):
+    before = load_folder(plain, progress=False)
+    set_cell("sign", "bye", row=0)(plain)
+    after = load_folder(plain, progress=False)
+    assert after.table().sign[0] == "bye" and before.table().sign[0] == "please"
+    assert after.clips.stores[0].table().sign[0] == "bye"
+
+
+def test_stored_clips_behave_like_a_list(plain):
+    stored = load_folder(plain, max_len=3, progress=False)
+    memory_too = [clip for clip in stored.clips]
+    assert isinstance(stored.clips, StoredClips) and len(memory_too) == len(stored) == 24
+    for index in (0, -1, np.int64(7)): np.testing.assert_array_equal(stored.clips[index], memory_too[index])
+    for made, expected in zip(stored.clips[4:20:3], memory_too[4:20:3], strict=True): np.testing.assert_array_equal(made, expected)
+    assert stored.lengths.tolist() == [len(each) for each in memory_too] and max(stored.lengths) == 3
+    with pytest.raises(IndexError): stored.clips[24]
+    copy = pickle.loads(pickle.dumps(stored))
+    assert copy.fingerprint() == stored.fingerprint()
+    np.testing.assert_array_equal(copy.clips[3], memory_too[3])
+
+
+def test_loader_workers_read_from_the_store(plain):
+    dataset = load_folder(plain, progress=False)
+    for context in ("fork", "spawn"):
+        loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=context)
+        for (made, label), (expected, wanted) in zip(loader, dataset, strict=True):
+            np.testing.assert_array_equal(made, expected)
+            assert label == wanted
+
+
+def test_packed_folder_is_read_like_the_original(plain, tmp_path):
+    original = load_folder(plain, signs="hello,bye", max_samples=7, max_len=2, progress=False)
+    pack_folder(plain, tmp_path/"out", progress=False)
+    shutil.rmtree(plain)
+    packed = load_folder(tmp_path/"out", signs="hello,bye", max_samples=7, max_len=2, progress=False)
+    assert packed.fingerprint() == original.fingerprint() and folder_kind(tmp_path/"out") == "packed"
+    moved = shutil.move(tmp_path/"out", tmp_path/"moved")
+    edit(moved, lambda table: table[3:])
+    assert len(load_folder(moved, progress=False)) == 21
+    set_cell("path", "train_landmark_files/new.parquet")(moved)
+    with pytest.raises(InputError, match=r"new.parquet' is not in the store"): load_folder(moved, progress=False)
+    data = moved/"clips.npy"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(InputError, match="clips.npy: truncated"): load_folder(moved, progress=False)
+
+
+def test_packed_folder_remembers_bad_clips(plain, tmp_path):
+    (plain/"train_landmark_files"/"ana"/"13.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="13.parquet: not a readable"): pack_folder(plain, tmp_path/"out", progress=False)
+    with pytest.raises(InputError, match="packing was interrupted here"): load_folder(tmp_path/"out")
+    assert len(pack_folder(plain, tmp_path/"out", skip_bad=True, progress=False)[0]) == 23
+    with pytest.raises(InputError, match="out/.*13.parquet: not a readable"): load_folder(tmp_path/"out", progress=False)
+    assert len(load_folder(tmp_path/"out", skip_bad=True, progress=False).skipped) == 1
+
+
+def test_pack_folder_refuses(plain, tmp_path):
+    (tmp_path/"file").write_text("x")
+    (tmp_path/"full").mkdir()
+    (tmp_path/"full"/"precious.txt").write_text("x")
+    pack_folder(plain, tmp_path/"packed", progress=False)
+    for source, out, fault in [(plain, tmp_path/"file", "is a file"), (plain, tmp_path/"full", "is not empty"), (plain, plain, "lies in"),
+                               (tmp_path/"packed", tmp_path/"again", "is packed already"), (tmp_path/"full", tmp_path/"x", "train.csv is missing")]:
+        with pytest.raises(InputError, match=fault): pack_folder(source, out, progress=False)
+    assert (tmp_path/"full"/"precious.txt").exists() and len(pack_folder(plain, tmp_path/"packed", progress=False)[0]) == 24
 
 
 def test_max_samples(plain):

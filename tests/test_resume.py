@@ -1,0 +1,112 @@
+"""Nothing is lost: runs that are killed, interrupted or spread over processes end as an unbroken run does."""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from asl_nb.manifest import read_manifest
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validation-share", "0.3", "--dim", "16",
+       "--epochs", "4", "--batch-size", "16"]
+
+
+def start(*words, launcher=("-m", "asl_nb")):
+    return subprocess.Popen([sys.executable, *launcher, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env=ENVIRONMENT)
+
+
+def finish(process, code=0):
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == code, error + out
+    return out, error
+
+
+def wait_for_checkpoint(process, out):
+    while not list(out.glob("*_checkpoint_*.pt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(.01)
+
+
+def outcome(out):
+    "What a run came to: its curves, its test scores and its weights."
+    manifest = read_manifest(next(out.glob("*_final_manifest.json")))
+    weights = torch.load(next(out.glob("*.pth")), weights_only=True)["state_dict"]
+    return manifest.training_history.as_history().as_dict(), manifest.final_results.test, weights
+
+
+def assert_same(one, other):
+    assert one[:2] == other[:2]
+    assert all(torch.equal(weight, other[2][name]) for name, weight in one[2].items())
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken")
+    began = time.monotonic()
+    finish(start(*RUN, "--out", out))
+    return outcome(out), time.monotonic() - began
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_killed_at_a_random_moment_and_resumed(unbroken, tmp_path, moment):
+    process = start(*RUN, "--out", tmp_path)
+    wait_for_checkpoint(process, tmp_path)
+    time.sleep(random.Random(moment).uniform(0, .3*unbroken[1]))
+    process.kill()
+    process.communicate()
+    if not list(tmp_path.glob("*_final_manifest.json")):
+        finish(start("train", "--resume", tmp_path))
+    assert_same(outcome(tmp_path), unbroken[0])
+    assert len(list(tmp_path.iterdir())) == 4, "only the four files of a finished run are left"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop_and_resumed(unbroken, tmp_path, number, code):
+    process = start(*RUN, "--out", tmp_path)
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(number)
+    _, error = finish(process, code)
+    command = error.strip().splitlines()[-1].split()
+    assert command[:3] == ["asl-nb", "train", "--resume"] and Path(command[3]).exists()
+    finish(start(*command[1:]))
+    assert_same(outcome(tmp_path), unbroken[0])
+
+
+def test_resuming_with_another_configuration_is_refused(tmp_path):
+    process = start(*RUN, "--out", tmp_path)
+    wait_for_checkpoint(process, tmp_path)
+    process.kill()
+    process.communicate()
+    _, error = finish(start("train", "--resume", tmp_path, "--learning-rate", "1"), code=2)
+    assert "--learning-rate" in error and "Traceback" not in error
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "asl_nb")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port",
+              "29517", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "asl_nb")
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_make_one_run(tmp_path, launcher):
+    out, _ = finish(start(*RUN, "--device", "cpu", "--out", tmp_path, launcher=launcher))
+    assert out.count("epoch 4/4") == 1, "one process speaks"
+    manifest = read_manifest(next(tmp_path.glob("*_final_manifest.json")))
+    assert "2 processes" in manifest.reproduction.optimisations
+    assert len(manifest.training_history.val_losses) == 4 and manifest.final_results.test["clips"] == 25
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
+    process = start(*RUN, "--device", "cpu", "--out", tmp_path, launcher=TORCHRUN)
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    _, error = finish(start("train", "--resume", tmp_path), code=2)
+    assert "processes was 2 and is 1" in error

@@ -139,7 +139,8 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def lay_out(self, rng:np.random.Generator) -> list[np.ndarray]:
         clips = self.frame_budget/self.lengths.mean() if self.frame_budget else self.batch_size
-        if self.shuffle: order = sort_in_pools(self.lengths, max(1, int(self.pool*clips*self.world_size)), rng)
+        most = min(self.pool*clips*self.world_size, len(self.lengths)/4) # at least four pools
+        if self.shuffle: order = sort_in_pools(self.lengths, max(1, int(most)), rng)
         else: order = np.argsort(-self.lengths, kind="stable")
         batches = cut_batches(order, self.lengths, self.batch_size, self.frame_budget, self.world_size)
         batches = [batch[np.argsort(-self.lengths[batch], kind="stable")] for batch in batches]

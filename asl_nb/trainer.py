@@ -157,7 +157,7 @@ def make_loaders(
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
     return (make_loader(trainer.parts.train, config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
                         frame_budget=budget, **share),
-            make_loader(trainer.parts.validation, config.batch_size, **share))
+            make_loader(trainer.parts.validation, config.batch_size, sort=True, **share))
 
 # %% ../nbs/37_trainer.ipynb #c023
 def identity(trainer:Trainer) -> dict:

@@ -159,7 +159,7 @@ def test_an_order_is_a_function_of_seed_and_epoch(budget, world_size):
 
 
 def test_more_processes_share_the_same_batches():
-    frames = common_lengths(1000)
+    frames = common_lengths(10_000)
     whole = list(BucketBatchSampler(frames, batch_size=24, seed=1))
     for world_size in (2, 3, 4):
         shares = [list(BucketBatchSampler(frames, 24//world_size, seed=1, rank=rank, world_size=world_size)) for rank in range(world_size)]

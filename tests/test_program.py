@@ -159,37 +159,48 @@ def test_bad_weights_are_refused(trained, recordings, tmp_path, damage):
 
 
 FULL_DISK = """
-import errno, os, sys
-import asl_nb.clips, torch
+import pathlib, resource, sys, threading, time
 from asl_nb.cli import app
-saved, save = [], torch.save
-def save_until_full(content, path):
-    "The disk has room for one model only."
-    if saved: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    saved.append(path)
-    save(content, path)
-torch.save = save_until_full
-app(sys.argv[1:])
+def fill(out):
+    "From the first saved model on, the system refuses to write more than 10 kB into a file."
+    while not list(out.glob("*.pth")): time.sleep(.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+threading.Thread(target=fill, args=(pathlib.Path(sys.argv[1]),), daemon=True).start()
+app(sys.argv[2:])
 """
 
 
 def test_full_disk_keeps_the_previous_best(recordings, tmp_path):
-    "The operating system's answer is staged; everything of ours that meets it is real."
     words = ["train", "--data", recordings, "--out", tmp_path, "--dim", "32", "--epochs", "12", "--learning-rate", "2e-3"]
-    result = subprocess.run([sys.executable, "-c", FULL_DISK, *map(str, words)], capture_output=True, text=True,
-                            env={**os.environ, "TQDM_DISABLE": "1"})
-    refused(result, "No space left")
+    result = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path, *map(str, words)], capture_output=True, text=True)
+    refused(result, "File too large")
     weights = next(tmp_path.glob("*.pth"))
     assert asl_nb("predict", weights, one_clip(recordings)).stdout
     assert read_manifest(next(tmp_path.glob("*_manifest.json"))).name == weights.stem
     assert not list(tmp_path.glob(".*"))
 
 
+def test_synthetic_models_say_so(trained, recordings):
+    weights = next(trained.glob("*.pth"))
+    assert "synthetic signers" in asl_nb("predict", weights, one_clip(recordings)).stderr
+    shown = asl_nb("evaluate", weights, "--data", recordings, "--json")
+    assert json.loads(shown.stdout)["trained_on"] == "synthetic" and "does not recognise ASL" in shown.stderr
+    assert read_manifest(next(trained.glob("*_final_manifest.json"))).data_kind == "synthetic"
+
+
+def test_loss_that_is_not_finite_stops_the_run(recordings, tmp_path):
+    refused(asl_nb("train", "--data", recordings, "--out", tmp_path, *SMALL, "--learning-rate", "1e30", check=False), "learning_rate")
+
+
+def test_one_sign_is_not_enough(recordings, tmp_path):
+    refused(asl_nb("train", "--data", recordings, "--signs", "hello", "--out", tmp_path, check=False), "signs")
+
+
 def test_wheel_carries_all_that_is_needed(tmp_path):
-    "Build the wheel, install it elsewhere, and train there from the installed files."
+    "Build the source package, from that the wheel, install it elsewhere, and train there from the installed files."
     source = shutil.copytree(ROOT, tmp_path/"source", ignore=shutil.ignore_patterns(".venv", ".git", "build", "*.egg-info", "models"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True)
+    subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, source], check=True)  # the wheel is made from the sdist
     site = tmp_path/"site"
     subprocess.run([*pip, "install", "--no-deps", "--target", site, next(tmp_path.glob("*.whl"))], check=True)
     where = subprocess.run([sys.executable, "-c", "import asl_nb; print(asl_nb.__file__)"], cwd=tmp_path, text=True,

@@ -1,0 +1,153 @@
+"""The benchmark: both sides of every ratio compute the same, every row is there, and nothing is left behind. Speed is never asserted."""
+import json
+import os
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asl_nb import benchmark
+from asl_nb.benchmark import (Benchmark, PlainModel, Row, Workbench, computed_frames, copy_weights, draw_lengths, make_up_clip,
+                              miniature_lengths, pad, plain_features, precision_switch, read_bare, read_by_rows, run_benchmark,
+                              take_turns, training_products, use_threads)
+from asl_nb.clips import InputError, read_clip, write_clip
+from asl_nb.landmarks import NOSE_TIP, PARTS, POSE
+from asl_nb.model import ASLModel, count_parameters
+from asl_nb.preprocessing import PreprocessingLayer
+
+
+@settings(max_examples=10, deadline=None)
+@given(frames=st.integers(1, 4), seed=st.integers(0, 99))
+def test_all_readers_read_the_same(frames, seed):
+    clip = make_up_clip(frames, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "clip.parquet")
+        write_clip(path, clip, first_frame=seed)
+        for read in (read_clip, read_by_rows, read_bare): np.testing.assert_array_equal(read(path), clip)
+
+
+@settings(max_examples=15, deadline=None)
+@given(frames=st.integers(1, 7), seed=st.integers(0, 99), lost=st.sets(st.sampled_from(["face", "pose", "nose", "shoulders", "frames"])))
+def test_plain_features_are_the_features(frames, seed, lost):
+    clip = make_up_clip(frames, seed)
+    if "face" in lost: clip[:, PARTS["face"]] = np.nan
+    if "pose" in lost: clip[:, PARTS["pose"]] = np.nan
+    if "nose" in lost: clip[:, [NOSE_TIP, POSE["nose"]]] = np.nan
+    if "shoulders" in lost: clip[:, [POSE["left_shoulder"], POSE["right_shoulder"]]] = np.nan
+    if "frames" in lost: clip[np.random.default_rng(seed).random(frames) < .4] = np.nan
+    ours, _ = PreprocessingLayer()(torch.from_numpy(clip)[None])
+    torch.testing.assert_close(torch.from_numpy(plain_features(clip)), ours[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [25, 250])
+def test_plain_model_is_the_model_without_masks(classes):
+    torch.manual_seed(classes)
+    model, plain = ASLModel(num_classes=classes, max_len=64), PlainModel(num_classes=classes, max_len=64)
+    assert abs(count_parameters(plain)/count_parameters(model) - 1) < .01
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, torch.nn.BatchNorm1d): part.running_mean.normal_(std=.1), part.running_var.uniform_(.5, 2)
+    copy_weights(model, plain)
+    block = pad([make_up_clip(64, seed) for seed in range(3)], 64)
+    with torch.inference_mode(): torch.testing.assert_close(model.eval()(block), plain.eval()(block), atol=1e-4, rtol=1e-4)
+    model.zero_grad(), plain.zero_grad()
+    for each in (model, plain): each(block).square().mean().backward()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_lengths_are_those_of_asl_signs():
+    lengths = draw_lengths()
+    assert len(lengths) == 94_477 and lengths.min() >= 1 and lengths.max() <= 500
+    assert np.median(lengths) == 22 and abs(lengths.mean() - 38) < 2 and abs(np.percentile(lengths, 95) - 135) < 15
+    np.testing.assert_array_equal(draw_lengths(50, seed=3), draw_lengths(50, seed=3))
+    for clips, batch in ((8, 4), (48, 24), (192, 32), (100, 32)):
+        few = miniature_lengths(clips, batch)
+        assert len(few) == clips and (np.diff(few) >= 0).all() and abs(few.mean() - lengths.mean()) < 4
+
+
+def test_turns_are_taken():
+    calls = []
+    turns = take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, seconds=10, least=2, most=3)
+    assert calls == ["a", "b"]*4 and all(len(timing.seconds) == 3 for timing in turns.values())
+    assert len(take_turns({"a": lambda: None}, seconds=0, least=5)["a"].seconds) == 5
+
+
+def test_switches_are_put_back():
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    with pytest.raises(KeyError), use_threads(1), precision_switch("tf32"): raise KeyError
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (threads, precision)
+
+
+def test_products_are_counted(tmp_path):
+    bench = Workbench(tmp_path, clips=8, seconds=.01, quick=True)
+    batch = bench.batches()[0]
+    products = training_products(bench.model, batch)
+    clips, frames = batch.landmarks.shape[:2]
+    forward = {size: times for size, times in products.items() if size == (1, clips*frames, 744, 192)}
+    assert forward == {(1, clips*frames, 744, 192): 1} and products[1, clips*frames, 192, 744] == 0
+    assert products[clips*8, frames, 24, frames] >= 2 and all(times > 0 for size, times in products.items() if products[size])
+    assert not any(part._forward_hooks for part in bench.model.modules())
+
+
+def test_computed_frames():
+    assert computed_frames(np.array([5, 5, 5]), [[0, 1], [2]]) == 1
+    assert computed_frames(np.array([1, 9]), [[0, 1]]) == 1.8
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    "Everything there is to measure, as fast as it goes."
+    lines, left = [], set(os.listdir(tempfile.gettempdir()))
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    result = run_benchmark(clips=8, seconds_per_row=.01, quick=True, report=lines.append)
+    assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
+    assert not [name for name in set(os.listdir(tempfile.gettempdir())) - left if name.startswith("asl_nb_bench_")]
+    assert len(lines) == len(result.rows)
+    return result
+
+
+def test_rows_are_there_and_make_sense(tiny):
+    names = [row.name for row in tiny.rows]
+    for expected in ("reading a clip", "reading, checked", "an epoch's data", "packing", "preprocessing", "training", "validation",
+                     "training, real frames", "share of matrix products", "latency, 64 frames, 1 thread", "memory, 20,000 clips", "graphics card"):
+        assert expected in names
+    assert sum(name.startswith("padding") for name in names) == 2 and len(set(names)) == len(names)
+    assert all({f"latency, {frames} frames, 1 thread"} <= set(names) for frames in (16, 32, 64, 128, 384))
+    for row in tiny.rows:
+        if row.skipped: assert row.ours is None and row.ratio is None
+        elif row.name.startswith("card memory"): assert row.ours > 0
+        else: assert np.isfinite(row.ratio) and row.ratio > 0 and row.unit and row.compared_with, row
+        if row.name.startswith("latency"): assert row.details["p95"] >= row.ours
+    assert tiny["training"].details["our parameters"] == tiny["training"].details["theirs"]
+
+
+def test_three_ways_of_showing_agree(tiny):
+    loaded = json.loads(json.dumps(tiny.as_dict()))
+    assert [row["name"] for row in loaded["rows"]] == [row.name for row in tiny.rows] == tiny.table().measurement.tolist()
+    assert [row["ratio"] for row in loaded["rows"]] == [row.ratio for row in tiny.rows]
+    text = tiny.text()
+    assert all(row.name in text for row in tiny.rows) and tiny.machine["processor"] in text and tiny.versions["torch"] in text
+    assert {"machine", "versions", "date", "seconds", "quick"} <= set(loaded)
+
+
+def test_ratio_is_our_advantage():
+    assert Row("a", "clips/s", ours=10., reference=2.).ratio == 5 and Row("a", "ms", ours=2., reference=10., less_is_better=True).ratio == 5
+    assert Row("a", skipped="why").ratio is None and Row("a", ours=1.).ratio is None
+    table = Benchmark([Row("a", skipped="why")], {}, {}, "today", 1., True).table()
+    assert table.also[0] == "skipped: why" and table.ratio[0] == ""
+
+
+@pytest.mark.parametrize("arguments, field", [(dict(clips=0), "clips"), (dict(clips=-3), "clips"), (dict(seconds_per_row=0), "seconds_per_row"),
+                                              (dict(seconds_per_row=float("nan")), "seconds_per_row")])
+def test_bad_input_names_the_field(arguments, field):
+    with pytest.raises(InputError, match=f"^{field}: must be"): run_benchmark(**arguments)
+
+
+@pytest.mark.slow
+def test_memory_is_flat(tmp_path):
+    (row,) = benchmark.measure_memory(Workbench(tmp_path, clips=8, seconds=.01))
+    assert row.details["MB more"] < 200

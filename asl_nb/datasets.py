@@ -152,7 +152,7 @@ def read_table(
         return table
     refuse(~_stay_inside(folder, table.path), "path", "leaves the folder; list only files inside it")
     if check_files:
-        refuse([not os.path.isfile(folder/name) for name in table.path], "path", "does not exist; restore the file, remove the row, or skip bad clips")
+        refuse([not os.path.isfile(os.path.join(folder, name)) for name in table.path], "path", "does not exist; restore the file, remove the row, or skip bad clips")
     return table
 
 # %% ../nbs/02_datasets.ipynb #c035
@@ -294,7 +294,8 @@ def _load_rows(
     if len(skipped) == len(table): raise InputError(f"{folder}: none of the {len(table)} clips can be read, the first because of {skipped[0]}")
     table, row = table[row >= 0], row[row >= 0]
     clips = StoredClips([store], np.zeros(len(row), dtype=np.int8), row, np.minimum(store.lengths[row], np.iinfo(np.int64).max if max_len is None else max_len))
-    classes = [sign for sign in signs if sign in set(table.sign)]
+    there = set(table.sign)
+    classes = [sign for sign in signs if sign in there]
     label = {sign: index for index, sign in enumerate(classes)}
     return ClipDataset(clips=clips, labels=[label[sign] for sign in table.sign], participants=table.participant_id.tolist(),
         sequence_ids=table.sequence_id.tolist(), classes=classes, skipped=skipped)
@@ -318,7 +319,8 @@ def load_folder(
     "The clips of a plain or packed folder. Raises `InputError` for the first thing that is wrong with it."
     folder, names = Path(folder), sign_names(signs)
     table = read_table(folder, check_files=not skip_bad)
-    there = [sign for sign in read_sign_map(folder) if sign in set(table.sign)]
+    recorded = set(table.sign)
+    there = [sign for sign in read_sign_map(folder) if sign in recorded]
     missing = [name for name in names or () if name not in there]
     if missing: raise InputError(f"{folder/TABLE}: sign: no clip of {_listing(missing)}; name only signs that are there: {_listing(there)}")
     dataset = _load_rows(folder, table, names or there, max_len, max_samples, skip_bad, progress, seed)
@@ -452,7 +454,8 @@ def plan_parts(
     both = [name for name in validators if name in testers]
     if both: raise InputError(f"validation_participants: {_listing(both)} also in test_participants; name each person once")
     part = np.full(len(table), "left out", dtype=object)
-    nowhere = [sign for sign in names or () if sign not in set(table.sign)]
+    there = set(table.sign)
+    nowhere = [sign for sign in names or () if sign not in there]
     if nowhere: raise InputError(f"signs: no clip of {_listing(nowhere)}; name only signs that are there: {_listing(order)}")
     wanted = table.sign.isin(order if names is None else list(names)).to_numpy()
     part[wanted], table = "train", table.reset_index(drop=True)
@@ -602,7 +605,8 @@ def load_dataset(
         raise InputError(f"{folder}: has no train/ and test/; use load_parts, which splits a plain folder by signer")
     folders, tables, order = _read_sides(folder, check_files=True)
     with _naming(folder): _refuse_shared_signers(tables[0].participant_id, tables[1].participant_id)
-    untrained = [sign for sign in order if sign not in set(tables[0].sign)]
+    trained = set(tables[0].sign)
+    untrained = [sign for sign in order if sign not in trained]
     if untrained: raise InputError(f"{folder/'test'/TABLE}: sign: {_listing(untrained)} has no clip in train/; "
                                    "add some, remove the test clips, or use load_parts, which sets them aside")
     train, test = [_load_rows(side, table, order, max_len, max_samples, False, True, 0) for side, table in zip(folders, tables)]

@@ -84,7 +84,7 @@ def test_switches_are_put_back():
 
 def test_products_are_counted(tmp_path):
     bench = Workbench(tmp_path, clips=8, seconds=.01, quick=True)
-    batch = bench.batches()[0]
+    batch = next(bench.batches())
     products = training_products(bench.model, batch)
     clips, frames = batch.landmarks.shape[:2]
     forward = {size: times for size, times in products.items() if size == (1, clips*frames, 744, 192)}

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+# Threads that wait should sleep: where others use the cores, too, spinning ones slow everything down many times.
+export OMP_WAIT_POLICY = PASSIVE
 # Two tests at a time, a core each.
 test test-slow: export OMP_NUM_THREADS = 1
 .PHONY: help setup demo test test-slow lab notebooks wheel clean

@@ -133,7 +133,7 @@ def read_by_rows(
     path:str|os.PathLike, # an asl-signs parquet file
 ) -> np.ndarray: # `(T, 543, 3)` float32
     "Read a clip with a Python loop over the rows of its table."
-    table = pd.read_parquet(path)
+    table = pq.ParquetFile(path).read(use_threads=False).to_pandas(use_threads=False)
     numbers = sorted(table["frame"].unique())
     clip = np.full((len(numbers), NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
     for place, number in enumerate(numbers):

@@ -2,8 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-# Threads that wait should sleep: where others use the cores, too, spinning ones slow everything down many times.
-export OMP_WAIT_POLICY = PASSIVE
 # Two tests at a time, a core each.
 test test-slow: export OMP_NUM_THREADS = 1
 .PHONY: help setup demo test test-slow lab notebooks wheel clean
@@ -19,7 +17,7 @@ help: ## show this list
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
 
-demo: .venv/ready ## train on the synthetic signers (two or three minutes on two cores)
+demo: .venv/ready ## train on the synthetic signers (about a minute of training on two cores)
 	$(BIN)/asl-nb train --epochs 12 --patience 12
 
 test: .venv/ready ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)

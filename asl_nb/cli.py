@@ -107,6 +107,7 @@ def evaluate_command(
 ):
     "Score a model on a folder: overall, per sign, per participant."
     network, classes = load_model(model)
+    warn_if_synthetic(network)
     result = evaluate_folder(network, classes, data, as_names(participants), skip_bad)
     if as_json: return typer.echo(json.dumps({**result.as_dict(), "trained_on": network.data_kind}))
     typer.echo(f"top-1 {result.top1:.1%}, top-5 {result.top5:.1%}, {result.clips} clips\n")
@@ -116,7 +117,6 @@ def evaluate_command(
     if result.unknown_signs:
         unknown = ", ".join(f"{sign} ({count})" for sign, count in result.unknown_signs.items())
         typer.echo(f"clips not scored, for the model does not know their signs: {unknown}")
-    warn_if_synthetic(network)
     for line in result.skipped: typer.echo(f"skipped {line}", err=True)
 
 def warn_if_synthetic(network:ASLModel):

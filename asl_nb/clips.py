@@ -96,7 +96,7 @@ def _places(path:Path, table:pa.Table) -> tuple[np.ndarray, int]: # place of eac
     names = part.dictionary.to_pylist()
     if unknown := sorted(set(names) - set(PARTS)):
         raise InputError(f"{path}: column type has the unknown part {unknown[0]!r}; parts are {', '.join(PARTS)}")
-    part, index = part.indices.to_numpy(), table["landmark_index"].to_numpy()
+    part, index = part.indices.to_numpy(), table["landmark_index"].to_numpy().astype(np.int64)
     start = np.array([PARTS[name].start for name in names])[part]
     stop = np.array([PARTS[name].stop for name in names])[part]
     if ((index < 0) | (start + index >= stop)).any():
@@ -139,11 +139,15 @@ def read_clip(
     "Read one clip. Raises `InputError` for a file that is not one."
     path = Path(path)
     table = _read_table(path)
-    frames = _whole_frames(table)
-    place, frames = (slice(None), frames) if frames else _places(path, table)
+    try:
+        frames = _whole_frames(table)
+        place, frames = (slice(None), frames) if frames else _places(path, table)
+    except UnicodeDecodeError: raise InputError(f"{path}: column type is not readable text; copy or download it again") from None
     clip = np.full((frames*NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
-    for channel, name in enumerate("xyz"): clip[place, channel] = table[name].to_numpy()
-    if np.isinf(clip).any(): raise InputError(f"{path}: a coordinate is infinite; a landmark that was not seen is NaN")
+    for channel, name in enumerate("xyz"):
+        with np.errstate(over="ignore"): clip[place, channel] = table[name].to_numpy()  # too large for float32: infinite
+        if np.isinf(clip[:, channel]).any():
+            raise InputError(f"{path}: column {name} holds an infinite number; write NaN where nothing was seen")
     if not isinstance(place, slice): _check_rows(path, np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS))
     return clip.reshape(frames, NUM_LANDMARKS, 3)
 
@@ -156,6 +160,8 @@ def write_clip(
     "Write one clip in the asl-signs format; `read_clip` gives the same float32 values back."
     if clip.ndim != 3 or clip.shape[1:] != (NUM_LANDMARKS, 3) or not len(clip):
         raise ValueError(f"a clip has shape (T, 543, 3) with T >= 1, received: {clip.shape}")
+    if not 0 <= first_frame <= 2**15 - len(clip):
+        raise ValueError(f"frame numbers must fit int16, from 0 to 32767, received: {len(clip)} frames from {first_frame} on")
     sizes = [part.stop - part.start for part in PARTS.values()]
     part = pa.DictionaryArray.from_arrays(np.tile(np.repeat(np.arange(4, dtype=np.int8), sizes), len(clip)), list(PARTS))
     index = np.concatenate([np.arange(size, dtype=np.int16) for size in sizes])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -29,7 +29,7 @@ from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, 
 from .clips import InputError, progress_bar
 from .configuration import TrainingConfig, config_from, make_criterion, make_optimizer, make_scheduler, quick_version
 from .datasets import Parts, folder_kind, load_parts, read_table, sample_rows, split_parts
-from .engine import Engine, StepResult, optimisations, training_step
+from .engine import Engine, StepResult, count_answers, optimisations, training_step
 from .evaluation import Evaluation, evaluate
 from .hardware import seed_everything
 from .manifest import Manifest, RunFiles, make_manifest, make_reproduction, run_files, run_name, write_manifest
@@ -67,16 +67,13 @@ def signs_to_train(config:TrainingConfig) -> str|list[str]:
 
 # %% ../nbs/37_trainer.ipynb #c010
 @dataclass
-class EpochProgress:
-    "How far an epoch has come: steps taken, and sums over the clips that this process has seen."
+class EpochProgress(StepResult):
+    "How far an epoch has come: sums over the clips that this process has seen, and the steps it has taken."
     batches: int = 0
-    loss: float|Tensor = 0. # on the device, so that nothing waits for it
-    right: int|Tensor = 0
-    clips: int = 0
 
     def add(self, result:StepResult):
+        super().add(result)
         self.batches += 1
-        self.loss, self.right, self.clips = self.loss + result.loss, self.right + result.right, self.clips + result.clips
 
     def means(self, engine:Engine) -> tuple[float, float]: # loss and accuracy over the clips of all processes
         loss, right, clips = engine.total(self.loss, self.right, self.clips)
@@ -124,8 +121,7 @@ def validate_epoch(
     for batch in progress_bar(val_loader, "validation"):
         batch = batch.to(engine.device)
         with engine.accelerator.autocast(): logits = model(batch.landmarks, batch.lengths).float()
-        right = (logits.argmax(-1) == batch.labels).sum()
-        progress.add(StepResult(criterion(logits, batch.labels)*batch.clips, right, batch.clips))
+        progress.add(count_answers(logits, criterion(logits, batch.labels), batch.labels))
     return progress.means(engine)
 
 # %% ../nbs/37_trainer.ipynb #c019

@@ -92,7 +92,7 @@ class AttentionPooling(nn.Module):
     ):
         super().__init__()
         if dim < 4: raise ValueError(f"dim must be at least 4, received {dim}")
-        self.score = nn.Sequential(nn.Linear(dim, dim//4), nn.Tanh(), nn.Linear(dim//4, 1))
+        self.score = nn.Sequential(nn.Linear(dim, dim//4), nn.Tanh(), nn.Linear(dim//4, 1, bias=False)) # a bias would shift all frames alike
 
     def forward(self,
         x:Tensor, # `(B, T, C)`

@@ -43,9 +43,9 @@ from .clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
 from .configuration import TrainingConfig, make_criterion, make_optimizer
 from .datasets import ClipDataset
 from .hardware import describe_hardware, package_versions
-from .landmarks import NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE
+from .landmarks import LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
 from .model import ASLModel, count_parameters
-from .preprocessing import PreprocessingLayer, anchors
+from .preprocessing import LEFT_WRIST, RIGHT_WRIST, PreprocessingLayer
 from .store import pack_clips
 
 # %% ../nbs/38_benchmark.ipynb #c008
@@ -191,7 +191,8 @@ def plain_features(
     features = []
     for frame in range(len(clip)):
         row = []
-        for point, anchor in zip(points, anchors(tuple(points)), strict=True):
+        for point in points:
+            anchor = LEFT_WRIST if point in LEFT_HAND_POINTS else RIGHT_WRIST if point in RIGHT_HAND_POINTS else NOSE_TIP
             now, before, earlier = [position(frame - ago, point) for ago in range(3)]
             velocity, last_velocity = now - before, before - earlier
             acceleration = velocity - last_velocity
@@ -389,7 +390,7 @@ class Workbench:
         torch.manual_seed(0)
         self.model, self.plain = ASLModel(num_classes=250).to(self.device), PlainModel(num_classes=250).to(self.device)
         copy_weights(self.model, self.plain)
-        self.config = TrainingConfig()
+        self.config = TrainingConfig(recipe="guide")
         self.criterion = make_criterion(self.config)
 
     @cached_property
@@ -740,7 +741,7 @@ def draw_scaling(
     "How the cost grows with clips, frames and classes, measured now."
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3), dpi=70, layout="constrained")
     torch.manual_seed(0)
-    step = make_step(ASLModel(num_classes=250), TrainingConfig())
+    step = make_step(ASLModel(num_classes=250), TrainingConfig(recipe="guide"))
     epochs = []
     for count in clips:
         loader = make_loader(made_up_dataset(miniature_lengths(count, 16)), 16, sort=True)

@@ -390,7 +390,7 @@ def split_by_participant(
 class Parts:
     "A dataset divided so that nobody is in two parts."
     train:ClipDataset # to learn from
-    validation:ClipDataset # to choose the best epoch with
+    validation:ClipDataset # to choose the best epoch with; may be empty, then nothing is chosen
     test:ClipDataset # to be examined on, once
     set_aside:dict[str, int] # sign -> number of test clips that nobody trains
     skipped:list[str] = field(default_factory=list) # one line for each clip that could not be read
@@ -400,7 +400,7 @@ class Parts:
         if len({part.classes for _, part in sides}) > 1: raise ValueError("the parts must have the same classes, received: different ones")
         seen = {}
         for name, part in sides:
-            if not len(part): raise ValueError(f"every part needs clips, received: an empty {name} part")
+            if not len(part) and name != "validation": raise ValueError(f"every part needs clips, received: an empty {name} part")
             both = [signer for signer in part.signers if signer in seen]
             if both: raise ValueError(f"{both[0]} must be in one part only, received: in {seen[both[0]]} and {name}")
             seen |= dict.fromkeys(part.signers, name)
@@ -445,7 +445,7 @@ def plan_parts(
     test_participants:str|Sequence=(), # who is tested; if nobody is named:
     test_share:float=0.2, # share of the clips to test on
     validation_participants:str|Sequence=(), # who chooses the best epoch; if nobody is named:
-    validation_share:float=0.15, # share of the other clips to validate on
+    validation_share:float=0.15, # share of the other clips to validate on; 0: nobody, all others train
     seed:int=42, # of the choices by share
     is_test:np.ndarray|None=None, # `(N,)` bool, rows that are the test part already
 ) -> tuple[np.ndarray, tuple[str, ...]]: # `(N,)` train, validation, test, "set aside" or "left out"; and the classes
@@ -469,8 +469,8 @@ def plan_parts(
     part[is_test & wanted] = np.where(known, "test", "set aside")[is_test & wanted]
     if not (part == "test").any(): raise InputError("test: no clip of a trained sign is left to test on; test on other people")
     counts = count_clips(table[part == "train"])
-    chosen = (_signers_by_name(counts, validators, True, "validation_participants") if validators
-              else _signers_by_share(counts, validation_share, seed, True, "validation_share"))
+    if validators: chosen = _signers_by_name(counts, validators, True, "validation_participants")
+    else: chosen = _signers_by_share(counts, validation_share, seed, True, "validation_share") if validation_share else ()
     part[(part == "train") & table.participant_id.isin(chosen).to_numpy()] = "validation"
     return part, classes
 
@@ -490,7 +490,7 @@ def split_parts(
     test_participants:str|Sequence=(), # who is tested; if nobody is named:
     test_share:float=0.2, # share of the clips to test on
     validation_participants:str|Sequence=(), # who chooses the best epoch; if nobody is named:
-    validation_share:float=0.15, # share of the other clips to validate on
+    validation_share:float=0.15, # share of the other clips to validate on; 0: nobody, all others train
     seed:int=42, # of the choices by share
     test:ClipDataset|None=None, # a test part that somebody else has made; `dataset` is then all the rest
 ) -> Parts:
@@ -527,7 +527,7 @@ def draw_parts(
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax
 
-# %% ../nbs/02_datasets.ipynb #c106
+# %% ../nbs/02_datasets.ipynb #c108
 def _read_sides(folder:Path, check_files:bool) -> tuple[list[Path], list[pd.DataFrame], tuple[str, ...]]: # folders, tables, signs in order
     "The tables of a folder: one if it is plain, train and test if it is split."
     folders = [folder/"train", folder/"test"] if folder_kind(folder) == "split" else [folder]
@@ -542,14 +542,14 @@ def _naming(folder:Path):
     try: yield
     except InputError as error: raise InputError(f"{folder}: {error}") from None
 
-# %% ../nbs/02_datasets.ipynb #c107
+# %% ../nbs/02_datasets.ipynb #c109
 def load_parts(
     data_dir:str|os.PathLike, # a plain, packed or split folder
     signs:str|Sequence|None="all", # "all": whatever can be trained; "ASL25"; or names
     test_participants:str|Sequence=(), # who is tested; if nobody is named:
     test_share:float=0.2, # share of the clips to test on
     validation_participants:str|Sequence=(), # who chooses the best epoch; if nobody is named:
-    validation_share:float=0.15, # share of the other clips to validate on
+    validation_share:float=0.15, # share of the other clips to validate on; 0: nobody, all others train
     max_len:int|None=384, # longer clips are shortened to this many frames, evenly
     max_samples:int|None=None, # most clips of the folder (of each side, if it is split)
     skip_bad:bool=False, # go on without clips that cannot be read
@@ -566,7 +566,7 @@ def load_parts(
     sides = [_load_rows(side, table, wanted, max_len, max_samples, skip_bad, progress, seed) for side, table in zip(folders, tables)]
     with _naming(folder): return split_parts(sides[0], *choices, *sides[1:])
 
-# %% ../nbs/02_datasets.ipynb #c112
+# %% ../nbs/02_datasets.ipynb #c114
 def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:bool) -> PackedStore:
     "Pack one plain folder."
     if out.exists() and not out.is_dir(): raise InputError(f"{out}: is a file; give the name of a new folder")
@@ -577,7 +577,7 @@ def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:b
         with atomic_write(out/name) as path: shutil.copyfile(folder/name, path)
     return store
 
-# %% ../nbs/02_datasets.ipynb #c113
+# %% ../nbs/02_datasets.ipynb #c115
 def pack_folder(
     folder:str|os.PathLike, # a plain or a split folder
     out:str|os.PathLike, # the folder to make, or to go on with
@@ -593,7 +593,7 @@ def pack_folder(
     sides = [(folder/side, out/side) for side in ("train", "test")] if kind == "split" else [(folder, out)]
     return [_packed_side(source, target, skip_bad, jobs, progress) for source, target in sides]
 
-# %% ../nbs/02_datasets.ipynb #c116
+# %% ../nbs/02_datasets.ipynb #c118
 def load_dataset(
     data_dir:str|os.PathLike="dataset25_split", # a split folder: train/ and test/
     max_len:int|None=384, # longer clips are shortened to this many frames, evenly

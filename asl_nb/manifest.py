@@ -165,11 +165,13 @@ def _settings(
 
 # %% ../nbs/33_manifest.ipynb #c024
 def describe_model(
-    model: nn.Module, # any model; lists of blocks are taken apart
+    model: nn.Module, # any model; lists and dictionaries of blocks are taken apart
 ) -> dict: # fills `ArchitectureDetails`
     "The model block by block: class, number of parameters, and the numbers that matter."
     blocks = []
-    for name, child in model.named_children():
+    children = [(name, part) for name, child in model.named_children()
+                for name, part in (child.items() if isinstance(child, nn.ModuleDict) else [(name, child)])]
+    for name, child in children:
         inside = child.named_children() if isinstance(child, nn.ModuleList) else [("", child)]
         blocks += [dict(name=f"{name}.{part}".rstrip("."), kind=type(block).__name__, parameters=count_parameters(block, frozen=True), settings=_settings(block))
                    for part, block in inside]

@@ -1,0 +1,489 @@
+"""Videos and keypoints, good and bad: every kind of broken file, what is done again and what is not, and MediaPipe on real films."""
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asl_nb import capture
+from asl_nb.capture import (LandmarkExtractor, Recordings, Source, content_id, extract, extract_video, find_segments, frame_from,
+                            read_keypoints, read_pose, read_video, resample_clip, video_facts)
+from asl_nb.clips import InputError, read_clip
+from asl_nb.datasets import load_folder, read_table
+from asl_nb.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from asl_nb.synthetic import Signer, perform
+
+cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'")
+VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
+needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(), reason="the recordings in ../shared/data/videos are not on this machine")
+
+
+def write_film(path, pictures, rate=30, codec="mp4v"):
+    "A film of pictures `(height, width, 3)`."
+    pictures = iter(pictures)
+    first = next(pictures, None)
+    size = (64, 48) if first is None else first.shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+    assert writer.isOpened()
+    for picture in ([] if first is None else [first, *pictures]): writer.write(picture)
+    writer.release()
+    return path
+
+
+def ramp(count=30, size=(64, 48), block=12):
+    "A bright block that wanders from the left to the right of the upper edge."
+    for i in range(count):
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        left = round((size[0] - block)*i/max(count - 1, 1))
+        picture[:size[1]//4, left:left + block] = 255
+        yield picture
+
+
+class BrightPoint:
+    "Stands in for MediaPipe: the middle of what is bright is the right wrist; where nothing is bright, there is nobody."
+    def __init__(self, mirrored=False): self.mirrored = mirrored
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+
+    def __call__(self, picture):
+        frame = np.full((NUM_LANDMARKS, 3), np.nan, np.float32)
+        rows, columns = np.nonzero(picture[:, ::-1 if self.mirrored else 1, 0] > 128)
+        if len(rows): frame[PARTS["right_hand"].start] = columns.mean()/picture.shape[1], rows.mean()/picture.shape[0], 0
+        return frame
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    "Extraction without MediaPipe."
+    monkeypatch.setattr(capture, "LandmarkExtractor", BrightPoint)
+    monkeypatch.setattr(capture, "load_holistic", lambda: None)
+    monkeypatch.setattr(capture, "extractor_facts", lambda: {"name": "bright point", "version": "1", "models": {}})
+
+
+def keypoints_of(clip):
+    visible = np.concatenate([clip[:, PARTS["pose"]], np.ones((len(clip), 33, 1))], -1)
+    parts = (visible, *(clip[:, PARTS[name]] for name in ("face", "left_hand", "right_hand")))
+    return np.nan_to_num(np.concatenate([part.reshape(len(clip), -1) for part in parts], 1))
+
+
+def write_keypoints(folder, clip):
+    folder.mkdir(parents=True)
+    for number, row in enumerate(keypoints_of(clip)): np.save(folder/f"{number}.npy", row)
+    return folder
+
+
+# --- films -----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_picture_is_a_clip_of_one_frame(tmp_path, stand_in):
+    write_film(tmp_path/"one.mp4", ramp(1))
+    done = extract(tmp_path/"one.mp4", tmp_path/"out", sign="hello", participant="me", jobs=1, progress=False)
+    assert done.clips == 1 and "only one frame" in done.notes["one.mp4"]
+    assert len(read_clip(tmp_path/"out"/read_table(tmp_path/"out").path[0])) == 1
+
+
+def test_pictures_of_a_phone_held_upright_are_turned(tmp_path):
+    path = write_film(tmp_path/"phone.mp4", ramp())
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
+    content[place:place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)  # a quarter turn
+    path.write_bytes(content)
+    facts = video_facts(path)
+    assert (facts["width"], facts["height"]) == (48, 64)
+    pictures = [picture for _, picture in read_video(path)]
+    assert pictures[0].shape == (64, 48, 3)
+    assert pictures[0][:12, -12:].mean() > 200 and pictures[-1][-12:, -12:].mean() > 200  # the upper edge has become the right one
+
+
+def test_times_come_from_the_file_not_from_counting(tmp_path):
+    av = pytest.importorskip("av", reason="making a film of uneven pace needs PyAV")
+    times = [0, 33, 66, 100, 133, 500, 533, 1000, 1400]
+    with av.open(str(tmp_path/"uneven.mp4"), "w") as film:
+        stream = film.add_stream("mpeg4", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for moment, picture in zip(times, ramp(len(times))):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = moment, Fraction(1, 1000)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    found = [moment for moment, _ in read_video(tmp_path/"uneven.mp4")]
+    np.testing.assert_allclose(found, np.array(times)/1000, atol=2e-3)
+    clip, seconds, _ = extract_video(tmp_path/"uneven.mp4", extractor=BrightPoint())
+    assert len(clip) == 43 and np.allclose(np.diff(seconds), 1/30)
+    assert [moment for moment, _ in read_video(tmp_path/"uneven.mp4", frames_per_second=2)] == pytest.approx([0, .5, 1, 1.4], abs=2e-3)
+
+
+@pytest.mark.parametrize("rate, count, expected", [(240, 240, 30), (60, 60, 30), (50, 50, 29), (25, 25, 29), (15, 15, 29), (29.97, 30, 30)])
+def test_any_pace_becomes_thirty_a_second(tmp_path, rate, count, expected):
+    write_film(tmp_path/"film.mp4", ramp(count, (320, 240)), rate)
+    clip, seconds, facts = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())
+    assert len(clip) == expected and facts["pictures"] <= 30
+    across = clip[:, PARTS["right_hand"].start, 0]
+    np.testing.assert_allclose(across, across[0] + seconds/((count - 1)/rate)*(1 - 12/320), atol=.02)
+    same, _, facts = extract_video(tmp_path/"film.mp4", frames_per_second=None, extractor=BrightPoint())
+    assert len(same) == count == facts["pictures"]
+
+
+def test_4k_is_shrunk_before_the_model_sees_it(tmp_path):
+    path, sizes = write_film(tmp_path/"large.mp4", ramp(3, (3840, 2160), 600)), set()
+    def look(picture):
+        sizes.add(picture.shape)
+        return BrightPoint()(picture)
+    _, _, facts = extract_video(path, extractor=look)
+    assert sizes == {(720, 1280, 3)} and (facts["width"], facts["height"]) == (3840, 2160)
+    assert next(read_video(path, largest_side=None))[1].shape == (2160, 3840, 3)
+
+
+def sound(path):
+    av = pytest.importorskip("av", reason="making a sound recording needs PyAV")
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("aac", rate=44100)
+        stream.layout = "mono"
+        for number in range(20):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, 1024*number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def cut_off(path):
+    write_film(path, ramp(60))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def unknown_codec(path):
+    write_film(path, ramp(60))
+    path.write_bytes(path.read_bytes().replace(b"mp4v", b"zz9z").replace(b"esds", b"free"))
+
+
+def torn(path):
+    write_film(path, ramp(60))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start:start + 400] = bytes(400)
+    path.write_bytes(content)
+
+
+BROKEN = {"text": lambda path: path.write_text("Dear diary"), "empty": lambda path: path.touch(), "sound only": sound, "cut off": cut_off,
+          "unknown codec": unknown_codec, "no picture": lambda path: write_film(path, []), "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999))}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
+    path = tmp_path/"film with spaces – ñ.mp4"
+    BROKEN[kind](path)
+    with pytest.raises(InputError) as error: list(read_video(path))
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 400
+    assert capfd.readouterr().err == ""  # the decoder keeps quiet
+
+
+def test_what_is_left_of_a_torn_film_is_used(tmp_path):
+    torn(path := tmp_path/"torn.mp4")
+    try: pictures = list(read_video(path))
+    except InputError: return
+    assert 0 < len(pictures) <= 60
+
+
+def test_a_playlist_does_not_reach_for_the_network(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(2)
+        address, calls = server.getsockname()[1], []
+        def listen():
+            try: calls.append(server.accept())
+            except TimeoutError: pass
+        listener = threading.Thread(target=listen)
+        listener.start()
+        path = tmp_path/"film.mp4"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{address}/a.ts\n#EXT-X-ENDLIST\n")
+        with pytest.raises(InputError): list(read_video(path))
+        with pytest.raises(InputError, match="no such file"): list(read_video(f"http://127.0.0.1:{address}/a.mp4"))
+        listener.join()
+    assert not calls
+
+
+def test_missing_library_names_the_extra(tmp_path, monkeypatch):
+    write_film(tmp_path/"film.mp4", ramp())
+    for module in ("mediapipe", "cv2"):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, module, None)
+            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"): extract(tmp_path/"film.mp4", tmp_path/"out", sign="a", progress=False)
+    assert not (tmp_path/"out").exists()
+
+
+def test_mediapipe_without_holistic_names_the_version(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
+    sys.modules["mediapipe"].__version__ = "1.2.2"
+    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"): capture.load_holistic()
+
+
+# --- datasets --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def films(tmp_path):
+    "Two signs by two people, one broken film among them, with odd names."
+    for person in ("anna", "zoë b"):
+        for number, sign in enumerate(("hello", "thank you")):
+            (tmp_path/"films"/person/sign).mkdir(parents=True)
+            write_film(tmp_path/"films"/person/sign/"take 1.mp4", ramp(20 + 5*number + 2*len(person)))
+    (tmp_path/"films"/"anna"/"hello"/"take 2.mov").write_text("not a film")
+    return tmp_path/"films"
+
+
+def test_folders_tell_sign_and_person_and_one_bad_film_stops_nothing(films, tmp_path, stand_in):
+    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    assert done.clips == 4 and list(done.faults) == ["anna/hello/take 2.mov"] and "not a video" in done.faults["anna/hello/take 2.mov"]
+    data = load_folder(tmp_path/"out", progress=False)
+    assert data.signers == ("anna", "zoë b") and data.classes == ("hello", "thank you")
+    record = json.loads((tmp_path/"out"/capture.RECORD).read_text())
+    assert record["extractor"]["name"] == "bright point" and record["settings"]["frames_per_second"] == 30
+    assert {row["source"] for row in record["recordings"].values()} == {f"{person}/{sign}/take 1.mp4" for person in data.signers for sign in data.classes}
+
+
+def test_again_keeps_what_is_there_and_adds_what_is_new(films, tmp_path, stand_in, monkeypatch):
+    extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    table = read_table(tmp_path/"out")
+    write_film(films/"anna"/"hello"/"take 2.mov", ramp(11))
+    (films/"anna"/"hello"/"take 1.mp4").rename(films/"anna"/"hello"/"renamed.mp4")
+    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    assert (done.clips, done.kept, done.faults) == (1, 4, {})
+    assert set(table.path) < set(read_table(tmp_path/"out").path)
+    assert json.loads((tmp_path/"out"/capture.RECORD).read_text())["faults"] == {}
+    os.remove(tmp_path/"out"/table.path[0])  # a clip that is gone is made again
+    assert extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False).clips == 1
+
+
+def test_other_settings_or_another_mediapipe_are_refused_and_overwrite_starts_anew(films, tmp_path, stand_in, monkeypatch):
+    extract(films, tmp_path/"out", jobs=1, progress=False)
+    with pytest.raises(InputError, match="made with frames_per_second 30, not 15.*overwrite"):
+        extract(films, tmp_path/"out", frames_per_second=15, jobs=1, progress=False)
+    monkeypatch.setattr(capture, "extractor_facts", lambda: {"name": "bright point", "version": "2", "models": {}})
+    with pytest.raises(InputError, match="made with MediaPipe 1, not 2"): extract(films, tmp_path/"out", jobs=1, progress=False)
+    done = extract(films, tmp_path/"out", frames_per_second=15, overwrite=True, jobs=1, progress=False)
+    assert done.clips == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
+
+
+def test_another_dataset_is_never_touched(films, tmp_path, stand_in):
+    (tmp_path/"out").mkdir()
+    (tmp_path/"out"/"train.csv").write_text("path,participant_id,sequence_id,sign\n")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="were not made here"): extract(films, tmp_path/"out", overwrite=overwrite, jobs=1, progress=False)
+
+
+def test_a_table_gives_the_labels(films, tmp_path, stand_in):
+    labels = tmp_path/"labels.csv"
+    labels.write_text("file,sign,participant\nanna/hello/take 1.mp4,hi,a\nanna/thank you/take 1.mp4,thanks,\nzoë b/hello/take 1.mp4,hi,z\n", encoding="utf-8")
+    done = extract(films, tmp_path/"out", sign=labels, participant="somebody", jobs=1, progress=False)
+    assert done.clips == 3 and set(done.faults) == {"anna/hello/take 2.mov", "zoë b/thank you/take 1.mp4"}
+    assert sorted(map(tuple, read_table(tmp_path/"out")[["participant_id", "sign"]].to_numpy())) == [("a", "hi"), ("somebody", "thanks"), ("z", "hi")]
+    labels.write_text("name,sign\n")
+    with pytest.raises(InputError, match="column file is missing"): extract(films, tmp_path/"out2", sign=labels, jobs=1, progress=False)
+
+
+def test_the_same_film_under_two_signs_comes_to_light(films, tmp_path, stand_in):
+    shutil.copy(films/"anna"/"hello"/"take 1.mp4", films/"anna"/"thank you"/"copy.mp4")
+    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    assert done.clips >= 4 and "is the same recording as anna/hello/take 1.mp4" in done.faults["anna/thank you/copy.mp4"]
+    assert len(read_table(tmp_path/"out")) == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
+
+
+def test_nobody_in_any_film_is_an_error(tmp_path, stand_in):
+    write_film(tmp_path/"dark.mp4", [np.zeros((48, 64, 3), np.uint8)]*10)
+    with pytest.raises(InputError, match="none of the 1 recordings gave a clip.*nobody was found in its 10 pictures"):
+        extract(tmp_path/"dark.mp4", tmp_path/"out", sign="hello", jobs=1, progress=False)
+
+
+def test_mirrored_films_are_turned(tmp_path):
+    write_film(tmp_path/"film.mp4", ramp())
+    plain = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())[0]
+    turned = extract_video(tmp_path/"film.mp4", extractor=BrightPoint(mirrored=True))[0]
+    np.testing.assert_allclose(plain[:, 522, 0] + turned[:, 522, 0], 1, atol=.03)
+
+
+def test_a_full_disk_stops_with_one_line_and_goes_on_later(films, tmp_path, stand_in, monkeypatch):
+    calls, write = [], capture.write_clip
+    def full(path, clip):
+        calls.append(path)
+        if len(calls) > 2: raise InputError(f"{path}: cannot be written (No space left on device); free some space or choose another folder")
+        write(path, clip)
+    monkeypatch.setattr(capture, "write_clip", full)
+    with pytest.raises(InputError, match="No space left"): extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    assert len(read_table(tmp_path/"out")) == 2
+    monkeypatch.setattr(capture, "write_clip", write)
+    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    assert (done.clips, done.kept) == (2, 2)
+
+
+def test_two_extractions_into_one_folder_do_not_mix(films, tmp_path, stand_in):
+    from filelock import FileLock
+    (tmp_path/"out").mkdir()
+    with FileLock(tmp_path/"out"/".extraction.lock"):
+        with pytest.raises(InputError, match="another extraction is writing here"): extract(films, tmp_path/"out", jobs=1, progress=False)
+
+
+@pytest.mark.parametrize("given, message", [(dict(frames_per_second=0), "frames_per_second"), (dict(largest_side=1), "largest_side"), (dict(jobs=0), "jobs"),
+                                            (dict(participant=" "), "participant is empty"), (dict(sign=""), "sign is empty")])
+def test_nonsense_is_refused(films, tmp_path, stand_in, given, message):
+    with pytest.raises(InputError, match=message): extract(films, tmp_path/"out", progress=False, **{"jobs": 1, **given})
+
+
+def test_a_damaged_record_is_named(films, tmp_path, stand_in):
+    extract(films, tmp_path/"out", jobs=1, progress=False)
+    (tmp_path/"out"/capture.RECORD).write_text("{")
+    with pytest.raises(InputError, match="extraction.json: not readable"): extract(films, tmp_path/"out", jobs=1, progress=False)
+
+
+# --- keypoints -------------------------------------------------------------------------------------------------------------
+
+
+def test_keypoints_come_back_to_the_last_digit(tmp_path):
+    clip = perform("hungry", Signer.random(3), seed=2)
+    assert len(clip) > 10  # so that sorting by text would fail
+    np.testing.assert_array_equal(read_keypoints(write_keypoints(tmp_path/"0", clip)), clip)
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda path: np.save(path, np.zeros(1662, int)), "holds int64"), (lambda path: np.save(path, np.zeros(258)), "not 1662 numbers"),
+    (lambda path: np.save(path, np.full(1662, np.inf)), "not finite"), (lambda path: path.write_bytes(b""), "not a readable .npy"),
+    (lambda path: np.save(path, np.array([{}]*1662), allow_pickle=True), "not a readable .npy")])
+def test_odd_keypoints_are_refused(tmp_path, spoil, message):
+    write_keypoints(tmp_path/"0", perform("sad", Signer()))
+    spoil(tmp_path/"0"/"0.npy")
+    with pytest.raises(InputError, match=message): read_keypoints(tmp_path/"0")
+
+
+def test_pose_files_of_others(tmp_path):
+    pytest.importorskip("pose_format", reason="reading .pose files needs pip install 'asl_nb[capture]'")
+    from pose_format import Pose
+    from pose_format.numpy import NumPyPoseBody
+    from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
+
+    def write(path, name, points, data, rate=30):
+        header = PoseHeader(.1, PoseHeaderDimensions(200, 100, 1), [PoseHeaderComponent(name, points, [], [], "XYZC")])
+        with open(path, "wb") as file: Pose(header, NumPyPoseBody(rate, data, (data[..., 0] != 0).astype(np.float32))).write(file)
+
+    data = np.full((20, 1, 2, 3), 50, np.float32)
+    data[3] = 0
+    write(tmp_path/"face.pose", "FACE_LANDMARKS", ["33", "477"], data, 15)  # a reduced face, and an iris that we do not keep
+    clip, seconds, _ = read_pose(tmp_path/"face.pose")
+    assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33], [.25, .5, 50])
+    assert len(clip) == 39 and np.isnan(clip[6, 33]).all() and np.allclose(np.diff(seconds), 1/30)
+    write(tmp_path/"other.pose", "BODY_135", ["a", "b"], data)
+    with pytest.raises(InputError, match="holds BODY_135 and no landmarks of MediaPipe"): read_pose(tmp_path/"other.pose")
+    write(tmp_path/"nobody.pose", "POSE_LANDMARKS", ["NOSE", "LEFT_EYE"], np.zeros((5, 1, 2, 3), np.float32))
+    with pytest.raises(InputError, match="nobody was found"): read_pose(tmp_path/"nobody.pose")
+    (tmp_path/"cut.pose").write_bytes((tmp_path/"face.pose").read_bytes()[:150])
+    with pytest.raises(InputError, match="not a readable .pose file"): read_pose(tmp_path/"cut.pose")
+
+
+@pytest.mark.slow
+def test_a_thousand_keypoint_clips_are_converted_fast(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = keypoints_of(perform("happy", Signer(), missing=False)[:1])[0]
+    for clip in range(1000):
+        folder = tmp_path/"MP_Data"/f"sign{clip%10}"/f"{clip//10}"
+        folder.mkdir(parents=True)
+        for frame in range(30): np.save(folder/f"{frame}.npy", rows + .01*rng.standard_normal(1662))
+    start = time.process_time()  # other programs may be running, so the processor's time counts
+    done = extract(tmp_path/"MP_Data", tmp_path/"out", participant="me", progress=False)
+    seconds = time.process_time() - start
+    print(f"{1000/seconds:.0f} clips/s")
+    assert done.clips == 1000 and not done.faults and 1000/seconds > 100  # 200 and more on a machine that does nothing else
+
+
+# --- MediaPipe -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mediapipe():
+    return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'")
+
+
+def real_pictures(name, most=20):
+    return [picture for (_, picture), _ in zip(read_video(VIDEOS/f"msl150_{name}_001.mp4"), range(most))]
+
+
+@pytest.mark.slow
+@needs_videos
+def test_real_films_show_hands_and_body(mediapipe, tmp_path):
+    films = tmp_path/"films"
+    films.mkdir()
+    for name in ("ambulancia", "yo"): shutil.copy(VIDEOS/f"msl150_{name}_001.mp4", films)
+    (films/"msl150_hoy_001.mp4").write_text("not a film")
+    done = extract(films, tmp_path/"out", sign=VIDEOS/"index.csv", participant="signer", progress=False)
+    assert done.clips == 2 and list(done.faults) == ["msl150_hoy_001.mp4"]
+    record = json.loads((tmp_path/"out"/capture.RECORD).read_text())
+    assert record["extractor"]["version"] == mediapipe.__version__ and all(len(digest) == 64 for digest in record["extractor"]["models"].values())
+    both, right = [row["seen"] for row in record["recordings"].values()]
+    assert both["pose"] == right["pose"] == 1 and both["left_hand"] > .9 and both["right_hand"] > .9
+    assert right["right_hand"] > .9 and right["left_hand"] == 0  # a one-handed sign
+    assert load_folder(tmp_path/"out", progress=False).classes == ("ambulancia", "yo")
+    again = extract(films, tmp_path/"out", sign=VIDEOS/"index.csv", participant="signer", progress=False)
+    assert (again.clips, again.kept) == (0, 2)
+
+
+@pytest.mark.slow
+@needs_videos
+def test_landmarks_are_exactly_those_of_mediapipe(mediapipe):
+    pictures = real_pictures("doctor")
+    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone: expected = [frame_from(alone.process(picture)) for picture in pictures]
+    with LandmarkExtractor() as ours: found = [ours(picture) for picture in pictures]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+@needs_videos
+def test_hands_are_on_their_true_side(mediapipe):
+    pictures = real_pictures("yo")  # made with the right hand
+    with LandmarkExtractor() as extractor: plain = np.stack([extractor(picture) for picture in pictures])
+    with LandmarkExtractor() as extractor: wrong = np.stack([extractor(picture[:, ::-1]) for picture in pictures])
+    with LandmarkExtractor(mirrored=True) as extractor: cured = np.stack([extractor(picture[:, ::-1]) for picture in pictures])
+    right, left = PARTS["right_hand"].start, PARTS["left_hand"].start
+    assert not np.isnan(plain[:, right, 0]).any() and np.isnan(plain[:, left]).all()
+    assert np.isnan(wrong[:, right]).all() and not np.isnan(wrong[:, left, 0]).all()
+    np.testing.assert_array_equal(cured, plain)
+    assert np.nanmedian(np.abs(mirror_clip(wrong)[:, right] - plain[:, right])) < .02
+
+
+@pytest.mark.slow
+@needs_videos
+def test_of_two_people_one_is_followed(mediapipe):
+    pictures = [np.concatenate(pair, 1) for pair in zip(real_pictures("yo"), real_pictures("doctor"))]
+    with LandmarkExtractor() as extractor: clip = np.stack([extractor(picture) for picture in pictures])
+    middle = clip[:, [500, 501], 0].mean(1)
+    assert (middle < .5).all() or (middle > .5).all()
+    assert not [note for note in capture.clip_notes(clip) if "jumps" in note]
+
+
+@pytest.mark.slow
+@needs_videos
+def test_nobody_in_the_picture(mediapipe, tmp_path):
+    write_film(tmp_path/"wall.mp4", [np.full((240, 320, 3), 90, np.uint8)]*5)
+    with pytest.raises(InputError, match="nobody was found"): extract_video(tmp_path/"wall.mp4")
+
+
+@pytest.mark.slow
+@needs_videos
+def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
+    code = f"from asl_nb.capture import extract; extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, sign={str(VIDEOS/'index.csv')!r}, participant='s', jobs=1)"
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (tmp_path/"out"/"train.csv").exists(): time.sleep(.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    before = len(read_table(tmp_path/"out"))
+    assert 1 <= before < 5
+    done = extract(VIDEOS, tmp_path/"out", sign=VIDEOS/"index.csv", participant="s", progress=False)
+    assert done.kept == before and done.clips == 5 - before and len(load_folder(tmp_path/"out", progress=False)) == 5

@@ -81,14 +81,16 @@ def sort_in_pools(
     lengths:np.ndarray, # `(N,)` frames of each clip
     pool_size:int, # about how many clips are sorted together
     rng:np.random.Generator,
+    blur:float=0., # how loosely: lengths count as up to `e**blur` times longer or shorter
 ) -> np.ndarray: # `(N,)` every position once
     "A random order in which neighbours have similar lengths."
+    if blur: lengths = lengths*np.exp(rng.uniform(-blur, blur, len(lengths)))
     pools = np.array_split(rng.permutation(len(lengths)), max(1, len(lengths)//pool_size))
     rising = rng.permutation(2) # whether the first pool begins with its shortest clip
     ordered = [pool[np.argsort(lengths[pool], kind="stable")][::1 if rising[number % 2] else -1] for number, pool in enumerate(pools)]
     return np.concatenate(ordered)
 
-# %% ../nbs/04_batches.ipynb #c040
+# %% ../nbs/04_batches.ipynb #c041
 def cut_batches(
     order:np.ndarray, # `(N,)` positions of clips
     lengths:np.ndarray, # `(N,)` frames of each clip
@@ -109,7 +111,7 @@ def cut_batches(
     if cuts and len(order) - cuts[-1] < world_size: del cuts[-1]
     return np.split(order, cuts)
 
-# %% ../nbs/04_batches.ipynb #c046
+# %% ../nbs/04_batches.ipynb #c047
 class BucketBatchSampler(Sampler[list[int]]):
     "Batches of clips of similar length, in an order that depends on `seed` and epoch alone."
     def __init__(self,
@@ -121,6 +123,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         rank:int=0, # which process this is, from 0
         world_size:int=1, # how many processes share the clips
         pool:int=100, # batches whose clips are sorted together; 1 = do not mind the lengths
+        blur:float=0., # how loosely they are sorted, see `sort_in_pools`
     ):
         self.lengths = np.asarray(lengths, dtype=np.int64)
         for name, value in dict(batch_size=batch_size, frame_budget=frame_budget or 1, world_size=world_size, pool=pool).items():
@@ -129,7 +132,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         if len(self.lengths) < world_size:
             raise InputError(f"data: {len(self.lengths)} clips cannot be shared by {world_size} processes; start fewer, or use more clips")
         self.batch_size, self.frame_budget, self.shuffle, self.seed = batch_size, frame_budget, shuffle, seed
-        self.rank, self.world_size, self.pool, self.first = rank, world_size, pool, 0
+        self.rank, self.world_size, self.pool, self.blur, self.first = rank, world_size, pool, blur, 0
         self.set_epoch(0)
 
     def set_epoch(self, epoch:int):
@@ -139,11 +142,10 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def lay_out(self, rng:np.random.Generator) -> list[np.ndarray]:
         clips = self.frame_budget/self.lengths.mean() if self.frame_budget else self.batch_size
-        most = min(self.pool*clips*self.world_size, len(self.lengths)/4) # at least four pools
-        if self.shuffle: order = sort_in_pools(self.lengths, max(1, int(most)), rng)
-        else: order = np.argsort(-self.lengths, kind="stable")
-        batches = cut_batches(order, self.lengths, self.batch_size, self.frame_budget, self.world_size)
-        batches = [batch[np.argsort(-self.lengths[batch], kind="stable")] for batch in batches]
+        most = max(1, int(min(self.pool*clips*self.world_size, len(self.lengths)/4))) # at least four pools
+        order = sort_in_pools(self.lengths, most, rng, self.blur) if self.shuffle else np.argsort(-self.lengths, kind="stable")
+        batches = [batch[np.argsort(-self.lengths[batch], kind="stable")] for batch in
+                   cut_batches(order, self.lengths, self.batch_size, self.frame_budget, self.world_size)]
         return [batches[place] for place in rng.permutation(len(batches))] if self.shuffle else batches
 
     def start(self, batch:int): self.first = batch # the next walk through the batches leaves out so many
@@ -155,7 +157,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         for batch in self.batches[first:]: yield batch[self.rank::self.world_size].tolist()
         self.finished = True
 
-# %% ../nbs/04_batches.ipynb #c058
+# %% ../nbs/04_batches.ipynb #c059
 def clip_lengths(
     dataset:Dataset, # with `lengths`, or a sequence of pairs of clip and label
 ) -> np.ndarray: # `(N,)` int64
@@ -175,12 +177,13 @@ def make_loader(
     workers:int=0, # processes that read ahead; 0 = read when a batch is wanted
     pin_memory:bool=False, # for a quick way to a GPU
     sort:bool=False, # without `shuffle`: similar lengths together, longest first, in place of the dataset's order
+    blur:float=0., # with `shuffle`: how loosely clips are sorted by length, see `sort_in_pools`
 ) -> DataLoader: # gives a `Batch` at a time; the last one may be smaller
     "Batches of a dataset, in an order that depends on `seed` and epoch alone."
     if not len(dataset): raise ValueError("a loader needs at least one clip, received: an empty dataset")
     lengths = clip_lengths(dataset)
     if shuffle or sort or world_size > 1:
-        sampler = BucketBatchSampler(lengths, batch_size, frame_budget, shuffle, seed, rank, world_size)
+        sampler = BucketBatchSampler(lengths, batch_size, frame_budget, shuffle, seed, rank, world_size, blur=blur)
     else: sampler = [batch.tolist() for batch in cut_batches(np.arange(len(lengths)), lengths, batch_size, frame_budget)]
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_clips, generator=torch.Generator().manual_seed(seed),
                       num_workers=workers, pin_memory=pin_memory, persistent_workers=workers > 0)

@@ -279,7 +279,7 @@ class PlainModel(nn.Module):
             *[PlainConvolution(dim, dilation, rate) for dilation, rate in zip((1, 2, 4), (.15, .2, .25))], PlainLSTM(dim),
             PlainAttention(dim), *[PlainWideConvolution(dim) for _ in range(3)], PlainAttention(dim, feed_forward=True))
         self.top, self.top_norm, self.dropout = nn.Linear(dim, dim, bias=False), nn.BatchNorm1d(dim), nn.Dropout(.1)
-        self.score = nn.Sequential(nn.Linear(dim, dim//4), nn.Tanh(), nn.Linear(dim//4, 1))
+        self.score = nn.Sequential(nn.Linear(dim, dim//4), nn.Tanh(), nn.Linear(dim//4, 1, bias=False))
         self.classifier = nn.Sequential(nn.Linear(3*dim, dim, bias=False), nn.LayerNorm(dim), nn.SiLU(), nn.Dropout(.8),
                                         nn.Linear(dim, num_classes))
 

@@ -54,7 +54,7 @@ def make_folds(
 ALL_BLOCKS = "tcn,lstm,attention,conv,transformer"
 NO_AUGMENTATION = dict(time_rate=(1., 1.), crop_share=(1., 1.), rotation_degrees=0., scale_range=(1., 1.), stretch=0., shear=0., shift=0.,
                        hand_rotation_degrees=0., hand_tilt_degrees=0., hand_scale=0., hand_shift=0., finger_scale=0., frame_dropout=0.,
-                       part_cutout=0., finger_dropout=0., weak_drop=0., doubling=0.)
+                       part_cutout=0., doubling=0.)
 VARIANTS = {
     "guide": dict(recipe="guide", epochs=20),
     "best": {},
@@ -62,13 +62,20 @@ VARIANTS = {
     "no time augmentation": dict(time_rate=(1., 1.), crop_share=(1., 1.)),
     "no body augmentation": dict(rotation_degrees=0., scale_range=(1., 1.), stretch=0., shear=0., shift=0.),
     "no hand augmentation": dict(hand_rotation_degrees=0., hand_tilt_degrees=0., hand_scale=0., hand_shift=0., finger_scale=0.),
-    "no dropping of frames, parts, fingers": dict(frame_dropout=0., part_cutout=0., finger_dropout=0.),
-    "no weak drop, no doubling": dict(weak_drop=0., doubling=0.),
+    "no dropping of frames and parts": dict(frame_dropout=0., part_cutout=0.),
+    "with finger dropout": dict(finger_dropout=.05),
+    "batches of one length": dict(length_blur=0.),
+    "no doubling": dict(doubling=0.),
+    "with weak drop": dict(weak_drop=.3),
     "mirrored at random, not by dominant hand": dict(dominant_hand=False, mirror_probability=.5),
     "no dominant hand": dict(dominant_hand=False),
     "no weight averaging": dict(average_decay=0.),
     "gaps filled": dict(longest_gap=5),
     "frames without hands dropped": dict(drop_handless=True),
+}
+
+# %% ../nbs/41_crossval.ipynb #c011
+VARIANTS |= {
     "with the face": dict(points="guide"),
     "with the face, dropped half the time": dict(points="guide", face_dropout=.5),
     "118 points": dict(points="many"),
@@ -95,7 +102,7 @@ def find_variants(
     if unknown or not names: raise InputError(f"variants: {unknown[0] if unknown else 'none'} is not known; there are {'; '.join(VARIANTS)}")
     return {name: VARIANTS[name] for name in names}
 
-# %% ../nbs/41_crossval.ipynb #c012
+# %% ../nbs/41_crossval.ipynb #c014
 @dataclass
 class FoldResult:
     "What one run gave."
@@ -117,7 +124,7 @@ class FoldResult:
     labels: list[int] # `(N,)`
     signers: list[str] # `(N,)`
 
-# %% ../nbs/41_crossval.ipynb #c014
+# %% ../nbs/41_crossval.ipynb #c016
 MACHINE = ("out", "device", "workers", "precision", "data")
 
 def settings_of(config:TrainingConfig) -> dict:
@@ -143,7 +150,7 @@ def run_once(
         count_parameters(run.model), run.seconds, list(run.classes), [[round(each, 4) for each in row] for row in seen.logits.tolist()],
         seen.labels.tolist(), list(seen.dataset.participants))
 
-# %% ../nbs/41_crossval.ipynb #c016
+# %% ../nbs/41_crossval.ipynb #c018
 def result_path(out:str|os.PathLike, variant:str, fold:str, seed:int) -> Path:
     "Where the result of a run is kept."
     return Path(out)/variant.replace(" ", "_").replace(",", "").replace("'", "")/f"{fold}_seed{seed}.json"
@@ -182,14 +189,14 @@ def cross_validate(
         results.append(found)
     return results
 
-# %% ../nbs/41_crossval.ipynb #c017
+# %% ../nbs/41_crossval.ipynb #c019
 def describe_result(result:FoldResult) -> str:
     "A run in one line."
     people = "  ".join(f"{name} {top1:.1%}" for name, top1 in result.participants.items())
     aside = f"  set aside {sum(result.set_aside.values())}" if result.set_aside else ""
     return f"{result.variant}  {result.fold} seed {result.seed}: {result.top1:.1%} of {len(result.labels)} clips  ({people}){aside}  {result.seconds:.0f} s"
 
-# %% ../nbs/41_crossval.ipynb #c021
+# %% ../nbs/41_crossval.ipynb #c023
 def out_of_fold_temperature(
     results:Sequence[FoldResult], # one variant, one seed, several folds
     without:Sequence[str]=(), # signers whose predictions are not used
@@ -206,7 +213,7 @@ def out_of_fold_temperature(
         labels.append(place[torch.tensor(each.labels)][rows])
     return fit_temperature(torch.cat(logits), torch.cat(labels)) if sum(map(len, labels)) else float("nan")
 
-# %% ../nbs/41_crossval.ipynb #c024
+# %% ../nbs/41_crossval.ipynb #c026
 def list_runs(
     results:Sequence[FoldResult],
 ) -> pd.DataFrame: # one row per run and test signer
@@ -222,7 +229,7 @@ def list_runs(
         rows += [run | dict(signer=name, clips=clips, right=round(each.participants[name]*clips)) for name, clips in each.clips.items()]
     return pd.DataFrame(rows)
 
-# %% ../nbs/41_crossval.ipynb #c026
+# %% ../nbs/41_crossval.ipynb #c028
 def crossval_table(
     runs:pd.DataFrame, # of `list_runs`
 ) -> pd.DataFrame: # one row per variant, accuracies from 0 to 1

@@ -201,7 +201,7 @@ def make_loaders(
     share = dict(rank=engine.rank, world_size=engine.processes, workers=config.workers, pin_memory=engine.device.type == "cuda")
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
     return (make_loader(trainer.parts.train, config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
-                        frame_budget=budget, **share),
+                        frame_budget=budget, blur=config.length_blur, **share),
             make_loader(trainer.parts.validation, config.batch_size, sort=True, **share) if trainer.chooses else None)
 
 # %% ../nbs/37_trainer.ipynb #c029

@@ -23,7 +23,7 @@ from asl_nb.datasets import load_folder, read_table
 from asl_nb.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from asl_nb.synthetic import Signer, perform
 
-cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'")
+cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
 needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(), reason="the recordings in ../shared/data/videos are not on this machine")
 
@@ -408,7 +408,7 @@ def test_a_thousand_keypoint_clips_are_converted_fast(tmp_path):
 
 @pytest.fixture(scope="module")
 def mediapipe():
-    return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'")
+    return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
 
 
 def real_pictures(name, most=20):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 websocket = pytest.importorskip("websocket", reason="comes with JupyterLab")
-for name in ("mediapipe", "anywidget", "jupyterlab"): pytest.importorskip(name, reason="needs pip install 'asl_nb[capture]' and JupyterLab")
+for name in ("mediapipe", "anywidget", "jupyterlab"): pytest.importorskip(name, reason="needs pip install 'asl_nb[capture]' and JupyterLab", exc_type=ImportError)
 if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
 
 

@@ -435,8 +435,10 @@ def test_parts_refuse():
             (dict(test_participants="d", signs="hello,cat"), r"cat has no training clips \(all 1 are of test signers: d\)"),
             (dict(test_participants="d", signs="hello,dog"), "no clip of dog; name only"),
             (dict(test_share=2), "test_share: must lie between 0 and 1"),
-            (dict(validation_share=0), "validation_share: must lie between 0 and 1")]:
+            (dict(validation_share=2), "validation_share: must lie between 0 and 1"),
+            (dict(validation_share=-.1), "validation_share: must lie between 0 and 1")]:
         with pytest.raises(InputError, match=fault): split_parts(dataset, **options)
+    assert not len(split_parts(dataset, test_participants="d", validation_share=0).validation)  # 0 means: nobody
     only_cat = memory([("a", "hello"), ("b", "hello"), ("d", "cat")])
     with pytest.raises(InputError, match="left to test on"): split_parts(only_cat, test_participants="d")
 

@@ -15,27 +15,27 @@ help: ## show this list
 	if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev_install_hooks; fi
 	touch .venv/ready
 
-.venv/capture: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,capture]'
-	touch .venv/capture
+.venv/everything: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,capture,export,live,docs,check]'
+	touch .venv/everything
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
 
 demo: .venv/ready ## train on the synthetic signers (about a minute of training on two cores)
 	$(BIN)/asl-nb train
 
-test: .venv/capture ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)
+test: .venv/everything ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -n 2 tests
 
-test-slow: .venv/capture ## the long lessons and tests too
+test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
 	$(BIN)/python -m pytest --slow -n 2 tests
 
 lab: .venv/ready ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
 
-notebooks: .venv/capture ## export, re-run every notebook, clean, and renew README.md
+notebooks: .venv/everything ## export, re-run every notebook, clean, and renew README.md
 	$(BIN)/python nbs/_tools/renew.py
 
 wheel: .venv/ready ## build the wheel and the source package into dist/

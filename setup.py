@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=["asl_nb", "asl_nb.*"]),
     package_data={"asl_nb": ["data/*"]},
     install_requires=about["requirements"].split(),
-    extras_require={extra: about[f"{extra}_requirements"].split() for extra in ("dev", "capture")},
+    extras_require={extra: about[f"{extra}_requirements"].split() for extra in ("dev", "capture", "export", "live", "docs", "check")},
     entry_points={"console_scripts": about["console_scripts"].split("\n"),
                   "nbdev": ["asl_nb=asl_nb._modidx:d"]},
     zip_safe=False,

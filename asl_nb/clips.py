@@ -8,6 +8,7 @@ __all__ = ['COLUMNS', 'InputError', 'atomic_write', 'in_notebook', 'progress_bar
 # %% ../nbs/01_clips.ipynb #c003
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ def atomic_write(
 ): # yields a temporary `Path` to write to
     "Write to a temporary file that takes the place of `path` only if the block ends well."
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

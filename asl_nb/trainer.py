@@ -306,7 +306,8 @@ def finish(trainer:Trainer) -> TrainingRun:
     results = {"stopped_early": len(trainer.history) < trainer.config.epochs, "test": test.as_dict(),
                "temperature": model.temperature, "skipped_steps": trainer.engine.skipped, "seconds": round(trainer.seconds, 1)}
     write_manifest(trainer.files.final_manifest, trainer.manifest(results))
-    for file in checkpoints(trainer.config.out, trainer.files.name): file.unlink()
+    name, out = trainer.files.name, Path(trainer.config.out)
+    for file in (*checkpoints(out, name), *out.glob(f".{name}*.part")): file.unlink() # also of a process that was killed while writing
     return TrainingRun(trainer.config, trainer.files, model, classes, trainer.history, test, trainer.parts, trainer.seconds)
 
 # %% ../nbs/37_trainer.ipynb #c036

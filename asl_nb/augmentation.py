@@ -6,7 +6,7 @@
 __all__ = ['MIRRORED_COLUMNS', 'ASPECT', 'SHOULDERS', 'HANDS', 'WRISTS', 'EYE_CORNERS', 'Rates', 'Scales', 'Shares',
            'spread_times', 'resample', 'warp_time', 'mirror', 'affine_matrix', 'affine', 'body_middle', 'jitter_hand',
            'tilt_hand', 'resize_fingers', 'nan_where', 'hide', 'time_span', 'hide_square', 'hide_fingers',
-           'hand_activity', 'drop_weak_hand', 'double_hand', 'find_partners', 'swap_faces', 'AugmentationConfig',
+           'drop_weak_hand', 'double_hand', 'find_partners', 'swap_faces', 'AugmentationConfig',
            'augmentation_generator', 'Dice', 'augment']
 
 # %% ../nbs/11_augmentation.ipynb #c003
@@ -241,21 +241,13 @@ def hide_fingers(
 # %% ../nbs/11_augmentation.ipynb #c061
 WRISTS = tuple(hand.start for hand in HANDS)
 
-def hand_activity(
-    landmarks:Tensor, # `(B, T, 543, 3)`
-) -> Tensor: # `(B, 2)`, left and right hand
-    "In how many frames a hand was seen; behind the decimal point, how much it moved."
-    wrist = landmarks[:, :, WRISTS, :2] # (B, T, 2, 2)
-    motion = (wrist - wrist.nanmean(1, keepdim=True)).square().sum(-1).nanmean(1).nan_to_num(0).sqrt()
-    return (~wrist[..., 0].isnan()).sum(1) + motion/(1 + motion)
-
 def drop_weak_hand(
     landmarks:Tensor, # `(B, T, 543, 3)`
     chosen:Tensor, # `(B,)` bool, clips in which to do so
     inplace:bool=False, # True: write into `landmarks`
 ) -> Tensor: # `(B, T, 543, 3)`
-    "The hand that was seen less, or moved less, was not seen at all."
-    left, right = hand_activity(landmarks).unbind(1)
+    "The hand that was seen in fewer frames was not seen at all."
+    left, right = (~landmarks[:, :, WRISTS, 0].isnan()).sum(1).unbind(1) # frames, (B,)
     landmarks = landmarks if inplace else landmarks.clone()
     for hand, weaker in zip(HANDS, (left < right, right < left)):
         hide(landmarks[:, :, hand], (chosen & weaker)[:, None], inplace=True)
@@ -363,7 +355,7 @@ class AugmentationConfig:
     square_span: Shares = Field((.1, .5), description="share of the clip that the square is there, at least and at most")
     face_dropout: float = Field(0., ge=0, le=1, description="share of clips that lose the face")
     finger_dropout: float = Field(0., ge=0, le=1, description="probability for each finger to be missing from the whole clip")
-    weak_drop: float = Field(0., ge=0, le=1, description="share of clips that lose the hand that was seen less, or moved less")
+    weak_drop: float = Field(0., ge=0, le=1, description="share of clips that lose the hand that was seen in fewer frames")
     doubling: float = Field(0., ge=0, le=1, description="share of one-handed clips that get a second hand, joining in or resting")
     part_swap: float = Field(0., ge=0, le=1, description="share of clips that get the face of another clip of the same sign in the batch")
 

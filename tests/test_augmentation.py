@@ -16,7 +16,7 @@ from asl_nb.landmarks import MIRROR, PARTS, mirror_clip
 
 TIME = dict(time_rate=(.5, 1.5), time_probability=.8, crop_share=(.6, 1), crop_probability=.5)
 MOVE = dict(rotation_degrees=30, scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, affine_probability=.8,
-            hand_rotation_degrees=20, hand_scale=.15, hand_shift=.05)
+            hand_rotation_degrees=20, hand_tilt_degrees=20, hand_scale=.15, hand_shift=.05, finger_scale=.1)
 LOSE = dict(frame_dropout=.3, part_cutout=.3, square_masking=.5, face_dropout=.3, finger_dropout=.1, weak_drop=.3)
 ALL = dict(TIME, **MOVE, **LOSE, mirror_probability=.5, doubling=.5, part_swap=.5)
 
@@ -82,6 +82,7 @@ def test_each_field_does_something(name):
     rng = np.random.default_rng(0)
     clips = [rng.random((12, 543, 3), dtype=np.float32) for _ in range(8)]
     for clip in clips[:4]: clip[:, PARTS["left_hand"]] = np.nan
+    for clip in clips[4:]: clip[:3, PARTS["right_hand"]] = np.nan
     batch = collate_clips([(clip, 0) for clip in clips])
     result = augment(batch, AugmentationConfig(**{name: ALL[name]}), augmentation_generator(0, 0, 0))
     assert not same(result.landmarks, batch.landmarks)

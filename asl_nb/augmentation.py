@@ -7,7 +7,7 @@ __all__ = ['MIRRORED_COLUMNS', 'ASPECT', 'SHOULDERS', 'HANDS', 'WRISTS', 'EYE_CO
            'spread_times', 'resample', 'warp_time', 'mirror', 'affine_matrix', 'affine', 'body_middle', 'jitter_hand',
            'tilt_hand', 'resize_fingers', 'nan_where', 'hide', 'time_span', 'hide_square', 'hide_fingers',
            'drop_weak_hand', 'double_hand', 'find_partners', 'swap_faces', 'AugmentationConfig',
-           'augmentation_generator', 'Dice', 'augment']
+           'augmentation_generator', 'Dice', 'augment', 'mix_clips']
 
 # %% ../nbs/11_augmentation.ipynb #c003
 from typing import Annotated
@@ -469,3 +469,20 @@ def augment(
     _change_hands(landmarks, config, dice)
     _lose(landmarks, lengths, config, dice)
     return Batch(landmarks, lengths.clone(), labels.clone())
+
+# %% ../nbs/11_augmentation.ipynb #c105
+def mix_clips(
+    batch:Batch, # as from `augment`
+    most:float, # share of the partner, at most
+    classes:int, # signs `K`
+    generator:torch.Generator, # on the CPU
+) -> Batch: # new; its labels are shares, `(B, K)`
+    "Blend each clip with another one of the batch, and its label with the other's."
+    (landmarks, lengths, labels), clips = batch, batch.clips
+    dice = Dice(generator, landmarks.device)
+    partners, share = dice.send(torch.randperm(clips, generator=generator)), dice.uniform(0, most, clips)
+    last = lengths[partners] - 1
+    other = resample(landmarks[partners], spread_times(torch.zeros_like(last), last, lengths, landmarks.shape[1]))
+    mixed = landmarks + (other - landmarks).nan_to_num(0)*share[:, None, None, None]
+    own, theirs = (torch.nn.functional.one_hot(each, classes).to(share.dtype) for each in (labels, labels[partners]))
+    return Batch(mixed, lengths.clone(), torch.lerp(own, theirs, share[:, None]))

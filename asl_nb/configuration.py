@@ -120,10 +120,13 @@ class LearningConfig:
     patience: int = Field(20, ge=1, description="stop after this many epochs without a better validation accuracy")
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field("auto", description="number format of the heavy work; auto: fp32, or 16 bits on a CUDA card")
     accumulation_steps: int = Field(1, ge=1, description="batches added up to one step of the optimiser")
+    balance: float = Field(0., ge=0, le=1, description="how evenly signers and signs are drawn; 0: every clip once an epoch, 1: every signer's version of every sign alike")
+    mixup: float = Field(0., ge=0, le=.5, description="share of another clip, at most, that is blended into each clip and its label")
     length_blur: float = Field(0., ge=0, le=3, description="how loosely batches are sorted by length; 0.7: up to twice as long or short")
     frame_budget: int | None = Field(None, ge=1, description="frames in a batch after padding, instead of batch_size clips")
     clip_norm: float | None = Field(None, gt=0, description="longest gradient; longer ones are shortened to it")
     workers: int = Field(0, ge=0, description="processes that prepare batches while the model learns")
+    start_from: FolderText | None = Field(None, min_length=1, description="a model whose weights are a start, also for other signs; None: chance")
     seed: int = Field(42, ge=0, lt=2**32, description="fixes every random choice")
     device: str = Field("auto", min_length=1, description="\"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"mps\"")
     out: FolderText = Field("models", min_length=1, description="folder for weights, manifests and the plot")
@@ -131,9 +134,9 @@ class LearningConfig:
 
 # %% ../nbs/30_configuration.ipynb #c019
 RECIPES = {"guide": dict(recipe="guide"), "best": dict(
-    recipe="best", validation_share=0., points="hands_and_arms", features=("place", "motion", "shape", "presence"), centre="shoulders",
+    recipe="best", validation_share=0., points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, blocks=("conv", "transformer"), dim=128, epochs=20, learning_rate=1e-3, restart_period=None,
-    average_decay=0.99, clip_norm=5., length_blur=.7,
+    average_decay=0.99, clip_norm=5., balance=.5, length_blur=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5, affine_probability=.9, rotation_degrees=30.,
     scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15,
     hand_shift=.05, finger_scale=.1, frame_dropout=.2, part_cutout=.2, doubling=.5)}

@@ -97,9 +97,10 @@ class StepResult:
 def count_answers(
     logits:Tensor, # `(B, K)`
     loss:Tensor, # mean over the clips
-    labels:Tensor, # `(B,)`
+    labels:Tensor, # `(B,)`, or `(B, K)` shares of several signs, of which the largest counts
 ) -> StepResult:
     "Sum up what the model answered to a batch; kept on the device, so that nothing waits for it."
+    if labels.ndim == 2: labels = labels.argmax(-1)
     return StepResult(loss.detach()*len(labels), (logits.detach().argmax(-1) == labels).sum(), len(labels))
 
 def forward_backward(

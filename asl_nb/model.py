@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'MODEL_FORMAT', 'FrameLayer', 'Classifier', 'make_blocks', 'ASLModel', 'count_parameters', 'write_tensors',
-           'read_tensors', 'save_model', 'load_model']
+           'read_tensors', 'save_model', 'load_model', 'take_over']
 
 # %% ../nbs/25_model.ipynb #c003
 import os
@@ -166,7 +166,7 @@ def read_tensors(
     return content
 
 # %% ../nbs/25_model.ipynb #c033
-MODEL_FORMAT = "asl_nb model 2"
+MODEL_FORMAT = "asl_nb model 3"
 
 def save_model(
     path:str|os.PathLike, # replaced atomically
@@ -198,3 +198,23 @@ def load_model(
         raise InputError(f"{path}: settings, classes and weights do not make a model; train anew "
                          f"[{(str(error) or type(error).__name__).splitlines()[0][:80]}]") from None
     return model.to(device).eval(), classes
+
+# %% ../nbs/25_model.ipynb #c101
+def take_over(
+    model:ASLModel, # is changed
+    classes:Sequence[str], # its signs
+    path:str|os.PathLike, # a file of `save_model`
+) -> list[str]: # the signs that both know
+    "Give a new model the weights of a trained one. `InputError` if the two are built differently."
+    donor, known = load_model(path)
+    for name, value in model.settings.items():
+        if name not in ("num_classes", "max_len", "dropout_step", "late_dropout", "drop_path") and donor.settings.get(name) != value:
+            raise InputError(f"{path}: its {name} is {donor.settings.get(name)!r}, here it is {value!r}; train with the same network settings")
+    weights, own, both = donor.state_dict(), model.state_dict(), [name for name in classes if name in known]
+    for name in ("classifier.output.weight", "classifier.output.bias"):
+        rows = own[name].clone()
+        for sign in both: rows[classes.index(sign)] = weights[name][known.index(sign)]
+        weights[name] = rows
+    for name in ("dropout.epoch", "classifier.dropout.step"): weights[name] = own[name]
+    model.load_state_dict(weights)
+    return both

@@ -6,7 +6,7 @@
 __all__ = ['QUICK_SIGNS', 'load_data', 'signs_to_train', 'EpochProgress', 'train_epoch', 'validate_epoch', 'make_change',
            'average_of', 'Trainer', 'make_loaders', 'identity', 'write_checkpoint', 'restore', 'run_epoch',
            'plot_title', 'fit', 'TrainingRun', 'finish', 'new_run_files', 'train', 'name_run', 'resume',
-           'describe_parts']
+           'describe_parts', 'describe_start']
 
 # %% ../nbs/37_trainer.ipynb #c003
 import math
@@ -25,8 +25,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from .augmentation import AugmentationConfig, augment, augmentation_generator
-from .batches import Batch, BucketBatchSampler, make_loader
+from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
+from .batches import Batch, BucketBatchSampler, balanced_weights, make_loader
 from .calibration import fit_temperature
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint, random_states,
                                restore_random_states, save_checkpoint)
@@ -37,7 +37,7 @@ from .engine import Engine, StepResult, count_answers, optimisations, training_s
 from .evaluation import Evaluation, evaluate, predict_logits
 from .hardware import seed_everything
 from .manifest import Manifest, RunFiles, make_manifest, make_reproduction, run_files, run_name, write_manifest
-from .model import ASLModel, count_parameters, load_model, save_model
+from .model import ASLModel, count_parameters, load_model, save_model, take_over
 from .monitoring import LivePlot, TrainingHistory, epoch_line, save_history_plot
 from .regularizers import set_epoch
 from .synthetic import synthetic_dataset
@@ -134,14 +134,19 @@ def validate_epoch(
 
 # %% ../nbs/37_trainer.ipynb #c019
 def make_change(
-    config:TrainingConfig, # seed and augmentation
+    config:TrainingConfig, # seed, augmentation and mixup
     epoch:int,
+    classes:int, # signs `K`
     rank:int=0, # of the process
-) -> Callable[[Batch, int], Batch]|None: # None: nothing is augmented
+) -> Callable[[Batch, int], Batch]|None: # None: nothing is changed
     "What `train_epoch` is to do to the batches of an epoch."
     off = AugmentationConfig()
-    if all(getattr(config, name) == value for name, value in asdict(off).items()): return None
-    return lambda batch, number: augment(batch, config, augmentation_generator(config.seed, epoch, number, rank))
+    if not config.mixup and all(getattr(config, name) == value for name, value in asdict(off).items()): return None
+    def change(batch:Batch, number:int) -> Batch:
+        generator = augmentation_generator(config.seed, epoch, number, rank)
+        batch = augment(batch, config, generator)
+        return mix_clips(batch, config.mixup, classes, generator) if config.mixup else batch
+    return change
 
 # %% ../nbs/37_trainer.ipynb #c022
 def average_of(
@@ -200,8 +205,10 @@ def make_loaders(
     config, engine = trainer.config, trainer.engine
     share = dict(rank=engine.rank, world_size=engine.processes, workers=config.workers, pin_memory=engine.device.type == "cuda")
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
+    people, labels = trainer.parts.train.participants, trainer.parts.train.labels
+    weights = balanced_weights(people, labels, config.balance) if config.balance else None
     return (make_loader(trainer.parts.train, config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
-                        frame_budget=budget, blur=config.length_blur, **share),
+                        frame_budget=budget, blur=config.length_blur, weights=weights, **share),
             make_loader(trainer.parts.validation, config.batch_size, sort=True, **share) if trainer.chooses else None)
 
 # %% ../nbs/37_trainer.ipynb #c029
@@ -245,7 +252,7 @@ def run_epoch(trainer:Trainer, loader:DataLoader, val_loader:DataLoader|None, st
     began, epoch, engine = time.monotonic(), len(trainer.history), trainer.engine
     rate = trainer.optimizer.param_groups[0]["lr"]
     training = train_epoch(trainer.wrapped, loader, trainer.criterion, trainer.optimizer, engine.device, epoch,
-                           engine, trainer.progress, stop, make_change(trainer.config, epoch, engine.rank), trainer.average)
+                           engine, trainer.progress, stop, make_change(trainer.config, epoch, len(trainer.parts.train.classes), engine.rank), trainer.average)
     validation = (math.nan, math.nan)
     if val_loader is not None: validation = validate_epoch(trainer.kept, val_loader, trainer.criterion, engine.device, engine)
     if not math.isfinite(training[0]) or val_loader is not None and not math.isfinite(validation[0]):
@@ -343,7 +350,8 @@ def train(
     for line in describe_parts(trainer.parts): trainer.report(line)
     if engine.processes > 1: seed_everything(config.seed + engine.rank)  # equal weights, different dice
     if checkpoint: restore(trainer, *checkpoint)
-    elif engine.is_main: write_manifest(trainer.files.manifest, trainer.manifest())
+    elif config.start_from: trainer.report(describe_start(config.start_from, take_over(trainer.model, parts.train.classes, config.start_from)))
+    if not checkpoint and engine.is_main: write_manifest(trainer.files.manifest, trainer.manifest())
     fit(trainer, watch)
     return finish(trainer) if engine.is_main else None
 
@@ -372,3 +380,7 @@ def describe_parts(parts:Parts) -> list[str]:
         aside = ", ".join(f"{sign} ({count})" for sign, count in parts.set_aside.items())
         lines.append(f"set aside  {sum(parts.set_aside.values()):>6} test clips of signs that no training signer makes: {aside}")
     return lines + [f"skipped    {line}" for line in parts.skipped]
+
+def describe_start(path:str, known:list[str]) -> str:
+    "Where the weights come from, in a line for a person."
+    return f"start      the weights of {path}; signs it knew already: {', '.join(known) or 'none'}"

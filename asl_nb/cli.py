@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'Json', 'ModelFile', 'WeightsFile', 'OneLineErrors', 'options', 'shown', 'with_options', 'train_command',
            'describe_run', 'crossval_command', 'evaluate_command', 'warn_if_synthetic', 'predict_command',
-           'synthesize_command', 'export_command', 'explain_command', 'extract_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'pack_command', 'bench_command']
+           'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'extract_command',
+           'remove_command', 'inspect_command', 'prepare_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/60_cli.ipynb #c003
 import inspect
@@ -201,6 +201,11 @@ def synthesize_command(
     typer.echo(f"{signers*clips_per_sign*len(ASL25)} synthetic clips in {folder}")
 
 # %% ../nbs/60_cli.ipynb #c017b
+def load_weights(path:Path) -> tuple[ASLModel, tuple[str, ...]]:
+    "`load_model`, with a word for whoever gives it an exported file."
+    if path.suffix.lower() == ".onnx": raise InputError(f"{path}: is an exported file already; give the .pth file that it was made from")
+    return load_model(path)
+
 @app.command("export")
 def export_command(
     model:WeightsFile,
@@ -210,7 +215,7 @@ def export_command(
     out:Annotated[Path|None, typer.Option(help="file to write; not given: beside the weights")]=None,
 ):
     "Write a model as one file that needs no PyTorch, if it answers like the model."
-    network, classes = load_model(model)
+    network, classes = load_weights(model)
     path = out or model.with_suffix(".onnx" if quantize == "none" else f".{quantize}.onnx")
     clips = trial_recordings(network, data) if data else []
     typer.echo(str(export_onnx(network, classes, path, find_manifest_id(model), None if quantize == "none" else quantize, clips)))
@@ -225,7 +230,7 @@ def explain_command(
     as_json:Json=False,
 ):
     "Draw what a prediction rests on: attention over frames, and what hiding a part changes."
-    network, classes = load_model(model)
+    network, classes = load_weights(model)
     warn_if_synthetic(network)
     found = explain(network, classes, read_clip(clip), sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")

@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from io import BytesIO
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch

@@ -316,8 +316,9 @@ def test_the_camera(driver, address, model, tmp_path):
     browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
                                                                      f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}"])
     page = browser.new_page(reduced_motion="reduce")
-    asked = []
+    asked, faults = [], []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.goto(address)
     wait_for(page, "window.demo?.ready")
     page.set_input_files("#file", tmp_path/"holistic_landmarker.task")
@@ -326,11 +327,12 @@ def test_the_camera(driver, address, model, tmp_path):
     page.click("#record")
     wait_for(page, "demo.clip.sign === 'my camera' || !document.getElementById('trouble').hidden", 400)
     wait_for_answer(page)
-    clip = np.frombuffer(bytes(page.evaluate("[...new Uint8Array(demo.clip.landmarks.buffer)]")), "<f4").reshape(-1, 543, 3)
+    clip = np.frombuffer(bytes(page.evaluate("[...new Uint8Array(demo.clip.landmarks.buffer)]")), "<f4").reshape(-1, 543, 3).copy()
     hands = [np.isfinite(clip[:, point, 0]).mean() for point in (468, 522)]
     assert len(clip) > 10 and np.isfinite(clip[:, 489:522]).all() and max(hands) > .5 and np.isnan(clip[:, :468]).all()
     check(page, model, clip)
     pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     page.screenshot(path=pictures/"demo_camera.png", full_page=True)
     assert all(url.startswith((address, "data:", "blob:")) for url in asked), asked
+    assert all(fault.startswith("INFO") for fault in faults), faults  # as TensorFlow greets
     browser.close()

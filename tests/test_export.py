@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
+from asl_nb.benchmark import LATENCY_FRAMES, Workbench
 from asl_nb.clips import InputError
 from asl_nb.configuration import RECIPES, TrainingConfig
 from asl_nb.landmarks import PARTS
@@ -20,8 +21,8 @@ for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, rea
 
 import onnx  # noqa: E402 (after the skips)
 
-from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, open_model, to_int8,  # noqa: E402
-                           trial_recordings, write_onnx)
+from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, measure_onnx, open_model,  # noqa: E402
+                           to_int8, trial_recordings, write_onnx)
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data/webcam_asl"
 SIGNS = ("hello", "thankyou", "please", "happy", "drink")
@@ -150,6 +151,14 @@ def test_a_wrong_graph_is_not_written(small, tmp_path):
     with pytest.raises(InputError, match=r"model\.onnx: not written, .* logits differ by"):
         write_onnx(graph, model, describe_export(model, SIGNS, None, None), tmp_path/"model.onnx", progress=False)
     assert (tmp_path/"model.onnx").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_benchmark_has_rows_for_it(tmp_path, monkeypatch):
+    rows = measure_onnx(Workbench(tmp_path, clips=8, seconds=.01, quick=True))
+    assert [row.name for row in rows] == [f"latency in ONNX Runtime, {frames} frames, 1 thread" for frames in LATENCY_FRAMES]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+    monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
+    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"
 
 
 def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 (the fixture)

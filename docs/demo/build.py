@@ -74,9 +74,9 @@ def named(action, *values):
 
 @app.command("page")
 def page_command(
-    model: Annotated[Path | None, typer.Option(help="the .pth file of a training run; none: one is trained on synthetic signers, about a minute")] = None,
+    model: Annotated[Path | None, typer.Option(help="the .pth file of a training run; none: one is trained on synthetic signers, a minute or two")] = None,
     out: Annotated[Path, typer.Option(help="folder to make")] = HERE/"data",
-    epochs: Annotated[int, typer.Option(help="of that training", min=1)] = 15,
+    epochs: Annotated[int, typer.Option(help="of that training", min=1)] = 25,
 ):
     "The model, some clips and demo.json."
     with tempfile.TemporaryDirectory() as folder:

@@ -108,9 +108,13 @@ function draw() {
       pen.arc(...place(number), 3.4, 0, 7);
       if (place(number).every(Number.isFinite)) pen.fill();
     }
-    pen.globalAlpha = .22; // the way of the hand's middle so far
-    pen.lineWidth = 9;
-    line(Array.from({ length: Math.min(TRAIL, frame + 1) }, (_, ago) => place(start + 9, frame - ago)));
+    pen.lineCap = "butt";
+    for (let ago = Math.min(TRAIL, frame); ago > 0; ago--) { // the way of the hand's middle so far
+      pen.globalAlpha = .35 * (1 - ago / (TRAIL + 1));
+      pen.lineWidth = 12 * (1 - ago / (TRAIL + 1));
+      line([place(start + 9, frame - ago), place(start + 9, frame - ago + 1)]);
+    }
+    pen.lineCap = "round";
     pen.globalAlpha = 1;
   }
   const seen = Object.keys(PARTS).filter(part => Number.isFinite(place(PARTS[part][0])[0])).map(part => part.replace("_", " "));

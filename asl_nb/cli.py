@@ -225,7 +225,7 @@ def export_command(
 def explain_command(
     model:WeightsFile,
     clip:Annotated[Path, typer.Argument(help="a parquet file in asl-signs format")],
-    out:Annotated[Path, typer.Option(help="the picture to write")],
+    out:Annotated[Path, typer.Option(help="the picture to write, PNG")],
     sign:Annotated[str|None, typer.Option(help="explain this sign; not given: the first guess")]=None,
     as_json:Json=False,
 ):

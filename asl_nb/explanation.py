@@ -181,10 +181,10 @@ def explain(
 FOR_AND_AGAINST = LinearSegmentedColormap.from_list("for and against", ["#D55E00", "#F0B98C", "#D4D4D4", "#8CBFDD", "#0072B2"])
 
 def colour_scale(
-    explanation:Explanation,
+    values:pd.Series|pd.DataFrame, # evidence
 ) -> Normalize: # 0 is in the middle
-    "One scale for the whole picture, wide enough for all evidence and for 1 at least."
-    limit = max(1., float(explanation.parts.evidence.abs().max()), float(explanation.moments.abs().to_numpy().max()))
+    "A scale wide enough for all values, and for a half at least."
+    limit = max(.5, float(values.abs().to_numpy().max()))
     return Normalize(-limit, limit)
 
 def draw_evidence(
@@ -194,7 +194,7 @@ def draw_evidence(
 ):
     "The signer in one frame, each part in the colour of its evidence."
     evidence, parts = explanation.parts.evidence, {"right_hand": "right hand", "left_hand": "left hand", "pose": "body", "face": "face"}
-    scale, points = colour_scale(explanation), explanation.clip[frame, :, :2]
+    scale, points = colour_scale(evidence), explanation.clip[frame, :, :2]
     owner = {point: part for part in HIDEABLE for point in HIDEABLE[part]} # fingers come last, so they win
     draw_frame(np.full((NUM_LANDMARKS, 3), np.nan), ax, f"frame {frame} of {len(explanation.clip)}")
     for part, edges in EDGES.items():
@@ -208,7 +208,7 @@ def draw_parts(
 ):
     "Evidence of each part that was seen, as bars; the answer is written where it changes."
     table = explanation.parts[explanation.parts.seen > 0][::-1]
-    colours = FOR_AND_AGAINST(colour_scale(explanation)(table.evidence))
+    colours = FOR_AND_AGAINST(colour_scale(explanation.parts.evidence)(table.evidence))
     ax.barh(range(len(table)), table.evidence, color=colours, height=.7)
     for place, row in enumerate(table.itertuples()):
         text = f"{row.probability:.0%}" + (f", “{row.answer}”" if row.answer != explanation.guesses[0].sign else "")
@@ -234,7 +234,7 @@ def draw_moments(
     above.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, .95), ncols=3)
     above.spines[["top", "right"]].set_visible(False)
     image = below.pcolormesh([*moments.columns, frames], range(len(moments) + 1), moments.to_numpy(), cmap=FOR_AND_AGAINST,
-                             norm=colour_scale(explanation), edgecolors="white", linewidth=1)
+                             norm=colour_scale(moments), edgecolors="white", linewidth=1)
     below.set(xlim=(0, frames), xlabel="frame")
     below.invert_yaxis()
     below.set_yticks(np.arange(len(moments)) + .5, moments.index, fontsize=8)

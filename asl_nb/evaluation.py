@@ -35,7 +35,8 @@ def predict_logits(
     batch_size:int=32,
 ) -> Tensor: # `(N, K)` on the CPU, in the order of the dataset
     "Score every clip of a dataset."
-    device, training = next(model.parameters()).device, model.training
+    device = next((weight.device for weight in model.parameters()), "cpu") # an exported model has no parameters of PyTorch's
+    training = model.training
     model.eval()
     try: logits = [model(batch.landmarks.to(device), batch.lengths.to(device)).cpu()
                    for batch in make_loader(dataset, batch_size)]

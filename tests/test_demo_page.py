@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from asl_nb.model import ASLModel, load_model, save_model
 from asl_nb.synthetic import Signer, perform
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT/"docs"/"demo"
+PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"
+VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 for name, extra in (("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "export"), ("playwright", "check")):
     pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
 if not (PAGE/"build.py").is_file(): pytest.skip("no docs/demo beside the tests", allow_module_level=True)
 if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
-if not (PAGE/"vendor"/"ort.wasm.min.mjs").is_file(): pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
+if not (VENDOR/"ort.wasm.min.mjs").is_file(): pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
 
 from playwright.sync_api import sync_playwright  # noqa: E402 (after the skips)
 
@@ -34,6 +36,7 @@ sys.path.insert(0, str(PAGE))
 import build  # noqa: E402
 
 CLASSES = ("hello", "thankyou", "please", "happy", "drink", "mom", "sleep", "bye")
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 def wait_for(page, question, seconds=60):
@@ -44,12 +47,25 @@ def wait_for(page, question, seconds=60):
         time.sleep(.05)
 
 
+def wait_for_answer(page, more="true"): wait_for(page, f"!demo.playing && !demo.busy && demo.answered === demo.asked && ({more})")
+
+
+def lay_out(folder, *vendor):
+    "The page without its data."
+    for path in PAGE.glob("*.*"):
+        if path.suffix in (".html", ".js", ".css"): shutil.copy(path, folder)
+    (folder/"vendor").mkdir()
+    for path in VENDOR.iterdir():
+        if path.name.startswith(vendor): (folder/"vendor"/path.name).symlink_to(path)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    "The page with a small model of chance weights."
-    folder = tmp_path_factory.mktemp("page")
-    for name in ("index.html", "demo.js", "demo.css"): shutil.copy(PAGE/name, folder)
-    (folder/"vendor").symlink_to(PAGE/"vendor")
+    "The page with a small model of chance weights, somewhere below the root of the server."
+    folder = tmp_path_factory.mktemp("site")/"some"/"where"
+    folder.mkdir(parents=True)
+    lay_out(folder, "ort", "vision")
     torch.manual_seed(0)
     model = ASLModel(None, len(CLASSES), max_len=50, dim=16, blocks=("lstm", "conv"), points="hands_and_arms", features=("place", "shape"))
     model.data_kind, model.temperature = "synthetic", .25
@@ -59,26 +75,40 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
+def driver():
+    with sync_playwright() as driver: yield driver
 
 
 @pytest.fixture(scope="module")
-def address(folder):
+def browser(driver):
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve():
+    "Start servers for folders; returns the address of the root."
     class Silent(SimpleHTTPRequestHandler):
         def log_message(self, *_): pass
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=folder)) as server:
+    servers = []
+    def start(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=folder))
+        servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+    yield start
+    for server in servers: server.shutdown(), server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(folder, serve): return serve(folder.parents[1]) + "some/where/"
 
 
 @pytest.fixture
 def page(browser, address):
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    "The page, ready, and at the end the assertion that nothing went wrong and nobody else was asked for anything."
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.asked, page.faults = [], []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -86,6 +116,7 @@ def page(browser, address):
     page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
     page.goto(address)
     wait_for(page, "window.demo?.ready")
+    wait_for_answer(page)
     yield page
     assert page.faults == []
     assert all(url.startswith((address, "data:", "blob:")) for url in page.asked), page.asked
@@ -96,13 +127,11 @@ def page(browser, address):
 def model(folder): return load_model(folder/"model.pth")
 
 
-def answer_of(page): return page.evaluate("({logits: demo.answer.logits, frames: demo.answer.frames, guesses: demo.guesses})")
-
-
-def check(found, model, clip):
+def check(page, model, clip):
     "The page's answer is Python's."
-    network, classes = model
+    found, (network, classes) = page.evaluate("demo.answer"), model
     with torch.inference_mode(): logits = network(torch.from_numpy(np.ascontiguousarray(clip))[None])[0]
+    assert found["frames"] == len(clip)
     np.testing.assert_allclose(found["logits"], logits.numpy(), atol=1e-4)
     expected = best_guesses(logits, classes, temperature=network.temperature)
     assert [guess["sign"] for guess in found["guesses"]] == [guess.sign for guess in expected]
@@ -110,58 +139,79 @@ def check(found, model, clip):
 
 
 def test_every_clip_is_recognised_as_in_python(page, folder, model):
-    about = json.loads((folder/"data"/"demo.json").read_text())
-    assert len(about["clips"]) == page.locator("#clips option").count() >= 5
-    for number, row in enumerate(about["clips"]):
+    clips = json.loads((folder/"data"/"demo.json").read_text())["clips"]
+    assert len(clips) == page.locator("#clips option").count() >= 5
+    for number, row in enumerate(clips):
         page.select_option("#clips", str(number))
-        wait_for(page, f"demo.clip.sign === {json.dumps(row['sign'])} && !demo.busy && demo.answered === demo.asked")
+        wait_for_answer(page, f"demo.clip.sign === {json.dumps(row['sign'])}")
         clip = np.fromfile(folder/"data"/row["file"], "<f4").reshape(-1, 543, 3)
         assert np.isnan(clip).any() and len(clip) == row["frames"]
-        check(answer_of(page), model, clip)
+        check(page, model, clip)
     assert page.locator("#guesses li").count() == 5 and "ms" in page.inner_text("#latency")
-    assert page.inner_text("#verdict").startswith("“") and page.is_visible("#warning")
+    assert page.inner_text("#verdict") in CLASSES and f"all {len(clip)} frames" in page.inner_text("#seen")
+    assert page.is_visible("#warning") and page.inner_text("#signs") == ", ".join(CLASSES)
 
 
-def test_play_scrub_and_guess_from_the_beginning_only(page, folder, model):
+def test_the_answer_follows_the_frames(page, folder, model):
     clip = np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3)
     blank = page.evaluate("(c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.every(v => v === 0) })(document.getElementById('stage'))")
     assert not blank  # somebody is drawn
-    page.check("#partial")
     for frame in (0, 7):
         page.evaluate(f"(s => {{ s.value = {frame}; s.dispatchEvent(new Event('input')) }})(document.getElementById('frame'))")
-        wait_for(page, f"!demo.busy && demo.answer.frames === {frame + 1}")
-        check(answer_of(page), model, clip[:frame + 1])
+        wait_for_answer(page, f"demo.frame === {frame}")
+        check(page, model, clip[:frame + 1])
+        assert f"after {frame + 1} of {len(clip)} frames" in page.inner_text("#seen")
     page.click("#play")
     assert page.inner_text("#play") == "Pause"
-    wait_for(page, f"demo.frame === {len(clip) - 1} && !demo.playing")
-    wait_for(page, f"!demo.busy && demo.answer.frames === {len(clip)}")
-    check(answer_of(page), model, clip)
+    wait_for_answer(page, f"demo.frame === {len(clip) - 1}")
+    check(page, model, clip)
     assert page.inner_text("#play") == "Play"
 
 
-def test_a_file_of_ones_own(page, model, tmp_path):
+def test_it_plays_by_itself_unless_motion_is_unwanted(browser, address):
+    page = browser.new_page(reduced_motion="no-preference")
+    page.goto(address)
+    wait_for(page, "window.demo?.ready && demo.playing && demo.frame > 2")
+    wait_for_answer(page, "demo.frame === demo.clip.frames - 1")
+    page.close()
+
+
+def test_a_clip_of_ones_own(page, model, tmp_path):
     clip = perform("drink", Signer.random(5))
     write_clip(tmp_path/"mine.parquet", clip)
     subprocess.run([sys.executable, PAGE/"build.py", "clip", tmp_path/"mine.parquet", tmp_path/"mine.json"], check=True, capture_output=True)
     page.set_input_files("#file", tmp_path/"mine.json")
-    wait_for(page, "demo.clip.sign === 'mine.json' && !demo.busy && demo.answered === demo.asked")
-    assert len(clip) > 0 and page.input_value("#clips") == "own"
+    wait_for_answer(page, "demo.clip.sign === 'mine.json'")
     rounded = np.where(np.isnan(clip).any(-1, keepdims=True), np.nan, np.round(clip.astype(float), 5)).astype(np.float32)
-    check(answer_of(page), model, rounded)
+    check(page, model, rounded)
+    page.select_option("#clips", "0")
+    wait_for_answer(page, "demo.clip.sign !== 'mine.json'")
+    page.select_option("#clips", "own mine.json")
+    wait_for_answer(page, "demo.clip.sign === 'mine.json'")
+    check(page, model, rounded)
 
 
 def test_long_clips_are_thinned(page, model, tmp_path):
-    clip = np.resize(perform("drink", Signer.random(5)), (120, 543, 3))
-    build.write_clip_json(tmp_path/"long.json", clip)
+    build.write_clip_json(tmp_path/"long.json", np.resize(perform("drink", Signer.random(5)), (120, 543, 3)))
     page.set_input_files("#file", tmp_path/"long.json")
-    wait_for(page, "demo.clip.sign === 'long.json' && !demo.busy && demo.answered === demo.asked")
-    assert page.inner_text("#frames") == "120, thinned to 50"
+    wait_for_answer(page, "demo.clip.sign === 'long.json'")
+    assert page.inner_text("#seen").endswith("after all 120 frames, thinned to 50")
+
+
+def test_a_model_of_ones_own(page, folder, tmp_path):
+    torch.manual_seed(1)
+    other, signs = ASLModel(None, 2, dim=16, blocks=("transformer",), points="hands_and_arms").eval(), ("böse", "über")
+    build.export_onnx(other, signs, tmp_path/"other.onnx", progress=False)
+    page.set_input_files("#file", tmp_path/"other.onnx")
+    wait_for_answer(page, "demo.model.classes.length === 2")
+    check(page, (other, signs), np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3))
+    assert page.inner_text("#signs") == "böse, über" and page.inner_text("#model").startswith("other.onnx") and not page.is_visible("#warning")
 
 
 @pytest.mark.parametrize("content, message", [
     ("{", "not JSON"), ("{}", "landmarks is missing"), ('{"landmarks": []}', "landmarks is missing"), ('{"landmarks": [[1, 2]]}', "frame 0 has 2 points"),
     (json.dumps({"landmarks": [["x"]*543]}), "point 0 of frame 0"), (json.dumps({"landmarks": [[]]*3001}), "too many")])
-def test_a_bad_file_is_named(page, tmp_path, content, message):
+def test_a_bad_clip_is_named(page, tmp_path, content, message):
     (tmp_path/"bad.json").write_text(content)
     before = page.inner_text("#verdict")
     page.set_input_files("#file", tmp_path/"bad.json")
@@ -170,17 +220,33 @@ def test_a_bad_file_is_named(page, tmp_path, content, message):
     assert page.inner_text("#verdict") == before
 
 
+@pytest.mark.parametrize("name, change, message", [
+    ("cut.onnx", lambda content: content[:-700], "cut short"), ("half.onnx", lambda content: content[:len(content)//2], "cut short"),
+    ("other.onnx", lambda content: content.replace(b"asl_nb onnx 1", b"asl_nb onnx 9"), "another version"), ("text.onnx", lambda content: b"no model at all", "no ONNX file"),
+    ("empty.onnx", lambda content: b"", "not a model of asl_nb"), ("film.mp4", lambda content: b"", "not a kind of file"),
+    ("tasks.onnx", lambda content: content.replace(b"landmark_count\x12\x03543", b"landmark_count\x12\x03478"), "478 landmarks")])
+def test_a_bad_model_is_named(page, folder, tmp_path, name, change, message):
+    (tmp_path/name).write_bytes(change((folder/"data"/"model.onnx").read_bytes()))
+    before = page.inner_text("#model")
+    page.set_input_files("#file", tmp_path/name)
+    wait_for(page, "!document.getElementById('trouble').hidden")
+    assert message in page.inner_text("#trouble") and name in page.inner_text("#trouble")
+    assert page.inner_text("#model") == before
+
+
 @pytest.mark.parametrize("width, height, scheme", [(1200, 900, "light"), (1200, 900, "dark"), (390, 844, "light"), (320, 700, "dark")])
 def test_it_fits_and_can_be_named(browser, address, width, height, scheme, tmp_path):
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
     page.goto(address)
     wait_for(page, "window.demo?.ready")
+    wait_for_answer(page)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
     page.get_by_role("button", name="Play").focus()
-    page.get_by_role("slider", name="Frame").press("ArrowRight")
+    page.get_by_role("slider", name="Frame").press("ArrowLeft")
     assert page.get_by_label("Sign", exact=True).is_enabled() and page.get_by_role("img").get_attribute("aria-label").startswith("Stick figure, frame")
     pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     pictures.mkdir(parents=True, exist_ok=True)
@@ -188,18 +254,25 @@ def test_it_fits_and_can_be_named(browser, address, width, height, scheme, tmp_p
     context.close()
 
 
-def test_without_its_data_the_page_says_what_to_do(browser, tmp_path):
-    for name in ("index.html", "demo.js", "demo.css"): shutil.copy(PAGE/name, tmp_path)
-    (tmp_path/"vendor").symlink_to(PAGE/"vendor")
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-        wait_for(page, "!document.getElementById('trouble').hidden")
-        assert "build.py" in page.inner_text("#trouble")
-        page.close()
-        server.shutdown()
+def test_without_its_data_the_page_says_what_to_do(browser, serve, tmp_path):
+    page = browser.new_page()
+    page.goto(serve(lay_out(tmp_path, "ort")))
+    wait_for(page, "!document.getElementById('trouble').hidden")
+    assert "build.py" in page.inner_text("#trouble")
+    page.close()
+
+
+def test_without_mediapipe_the_page_says_what_to_do(browser, folder, serve, tmp_path):
+    lay_out(tmp_path, "ort")
+    shutil.copytree(folder/"data", tmp_path/"data")
+    (tmp_path/"holistic_landmarker.task").touch()
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(serve(tmp_path))
+    wait_for(page, "window.demo?.ready")
+    page.set_input_files("#file", tmp_path/"holistic_landmarker.task")
+    wait_for(page, "!document.getElementById('trouble').hidden")
+    assert "vendor_demo.sh" in page.inner_text("#trouble") and page.is_disabled("#record")
+    page.close()
 
 
 def test_the_folder_is_not_taken_from_others(folder, tmp_path):
@@ -207,3 +280,59 @@ def test_the_folder_is_not_taken_from_others(folder, tmp_path):
     done = subprocess.run([sys.executable, PAGE/"build.py", "page", "--model", folder/"model.pth", "--out", tmp_path], capture_output=True, text=True)
     assert done.returncode == 2 and "holds something else" in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def make_landmark_models(path):
+    "A stand-in for Google's holistic_landmarker.task, put together from the models in MediaPipe's Python package."
+    from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer
+    import mediapipe
+    sources = {"face_detector": ("face_detection/face_detection_short_range", 127.5, 127.5), "face_landmarks_detector": ("face_landmark/face_landmark", 0, 255),
+               "hand_landmarks_detector": ("hand_landmark/hand_landmark_full", 0, 255), "hand_roi_refinement": ("holistic_landmark/hand_recrop", 0, 255),
+               "pose_detector": ("pose_detection/pose_detection", 127.5, 127.5), "pose_landmarks_detector": ("pose_landmark/pose_landmark_full", 0, 255)}
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name, (source, mean, deviation) in sources.items():
+            content = (Path(mediapipe.__file__).parent/"modules"/f"{source}.tflite").read_bytes()
+            writer = metadata_writer.MetadataWriter.create(bytearray(content))
+            writer.add_image_input([float(mean)], [float(deviation)])
+            bundle.writestr(f"{name}.tflite", bytes(writer.populate()[0]))
+
+
+def make_film(path):
+    "A recording as the uncompressed film that Chromium takes for a camera."
+    import cv2
+    film = cv2.VideoCapture(str(VIDEO))
+    with path.open("wb") as out:
+        out.write(b"YUV4MPEG2 W640 H360 F15:1 Ip A1:1 C420jpeg\n")
+        while (picture := film.read())[0]:
+            out.write(b"FRAME\n" + cv2.cvtColor(cv2.resize(picture[1], (640, 360)), cv2.COLOR_BGR2YUV_I420).tobytes())
+
+
+@pytest.mark.slow
+def test_the_camera(driver, address, model, tmp_path):
+    pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    if not VIDEO.exists(): pytest.skip("real recordings are not here")
+    make_landmark_models(tmp_path/"holistic_landmarker.task")
+    make_film(tmp_path/"camera.y4m")
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+                                                                     f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}"])
+    page = browser.new_page(reduced_motion="reduce")
+    asked, faults = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    wait_for(page, "window.demo?.ready")
+    page.set_input_files("#file", tmp_path/"holistic_landmarker.task")
+    wait_for(page, "!document.getElementById('record').disabled || !document.getElementById('trouble').hidden", 180)
+    assert not page.is_visible("#trouble"), page.inner_text("#trouble")
+    page.click("#record")
+    wait_for(page, "demo.clip.sign === 'my camera' || !document.getElementById('trouble').hidden", 400)
+    wait_for_answer(page)
+    clip = np.frombuffer(bytes(page.evaluate("[...new Uint8Array(demo.clip.landmarks.buffer)]")), "<f4").reshape(-1, 543, 3).copy()
+    hands = [np.isfinite(clip[:, point, 0]).mean() for point in (468, 522)]
+    assert len(clip) > 10 and np.isfinite(clip[:, 489:522]).all() and max(hands) > .5 and np.isnan(clip[:, :468]).all()
+    check(page, model, clip)
+    pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
+    page.screenshot(path=pictures/"demo_camera.png", full_page=True)
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked), asked
+    assert all(fault.startswith("INFO") for fault in faults), faults  # as TensorFlow greets
+    browser.close()

@@ -1,18 +1,18 @@
-// The exported model in a page: reads clips, draws them, and asks the model. Everything it needs lies beside it; see build.py.
-import * as ort from "./vendor/ort.wasm.min.mjs";
+// The exported model in a page: draws and plays clips, and asks the model about what has been played. What it needs lies beside it; see build.py.
+import { openModel, POINTS, Trouble } from "./model.js";
 
-const POINTS = 543, PARTS = { face: [0, 468], left_hand: [468, 489], pose: [489, 522], right_hand: [522, 543] };
-const MOST_FRAMES = 3000;
+const PARTS = { face: [0, 468], left_hand: [468, 489], pose: [489, 522], right_hand: [522, 543] };
+const MOST_FRAMES = 3000, TRAIL = 14;
 const element = id => document.getElementById(id);
-const state = { about: null, session: null, clip: null, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
+const state = { about: null, model: null, clip: null, own: {}, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
 window.demo = state; // what the tests look at
-
-class Trouble extends Error {}
 
 function complain(error) {
   element("trouble").textContent = error instanceof Trouble ? error.message : `Something went wrong: ${error.message ?? error}`;
   element("trouble").hidden = false;
 }
+
+const guarded = action => (...values) => Promise.resolve().then(() => action(...values)).catch(complain);
 
 async function fetched(path, kind) {
   const answer = await fetch(path).catch(() => null);
@@ -28,7 +28,7 @@ async function bundled({ sign, file, frames, frames_per_second }) {
   return { sign, rate: frames_per_second, frames, landmarks };
 }
 
-async function opened(file) {
+async function readClip(file) {
   let content;
   try { content = JSON.parse(await file.text()); }
   catch { throw new Trouble(`${file.name} is not JSON, or cut off. Make it with docs/demo/build.py.`); }
@@ -49,21 +49,7 @@ async function opened(file) {
   return { sign: file.name, rate: rate > 0 && rate <= 240 ? rate : 30, frames: rows.length, landmarks };
 }
 
-// --- Asking the model ---
-
-async function ask(landmarks, frames) {
-  const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
-                   lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
-  const began = performance.now();
-  const { logits } = await state.session.run(inputs);
-  return { logits: Array.from(logits.data), milliseconds: performance.now() - began, frames };
-}
-
-function probabilities(logits, temperature) {
-  const highest = Math.max(...logits), shares = logits.map(logit => Math.exp((logit - highest) / temperature));
-  const sum = shares.reduce((total, share) => total + share, 0);
-  return shares.map(share => share / sum);
-}
+// --- Asking the model about the frames up to the present one ---
 
 async function recognise() {
   state.asked += 1;
@@ -71,22 +57,19 @@ async function recognise() {
   state.busy = true;
   try {
     while (state.answered < state.asked) {
-      const question = state.asked, { landmarks, frames } = state.clip;
-      const count = element("partial").checked ? state.frame + 1 : frames;
-      state.answer = await ask(landmarks.subarray(0, count * POINTS * 3), count);
+      const question = state.asked, { model, clip, frame } = state;
+      state.answer = await model.ask(clip.landmarks.subarray(0, (frame + 1) * POINTS * 3), frame + 1);
+      report(state.answer);
       state.answered = question;
     }
-    report(state.answer);
   } finally { state.busy = false; }
 }
 
-function report({ logits, milliseconds, frames }) {
-  const percent = share => `${(100 * share).toFixed(1)} %`;
-  const guesses = probabilities(logits, state.about.temperature).map((share, number) => ({ sign: state.about.classes[number], share }))
-    .sort((one, other) => other.share - one.share).slice(0, 5);
-  state.guesses = guesses;
-  const verdict = `“${guesses[0].sign}”, ${percent(guesses[0].share)}`;
-  if (element("verdict").textContent !== verdict) element("verdict").textContent = verdict;
+function report({ guesses, milliseconds, frames }) {
+  const percent = share => `${(100 * share).toFixed(1)} %`, all = frames === state.clip.frames;
+  element("verdict").textContent = guesses[0].sign;
+  element("seen").textContent = `${percent(guesses[0].share)} ${all ? `after all ${frames} frames` : `after ${frames} of ${state.clip.frames} frames`}`
+    + (frames > state.model.mostFrames ? `, thinned to ${state.model.mostFrames}` : "");
   element("guesses").replaceChildren(...guesses.map(({ sign, share }) => {
     const row = document.createElement("li"), bar = document.createElement("div"), name = document.createElement("span"), value = document.createElement("span");
     [name.textContent, value.textContent, value.className, bar.className] = [sign, percent(share), "share", "bar"];
@@ -97,29 +80,51 @@ function report({ logits, milliseconds, frames }) {
     return row;
   }));
   element("latency").textContent = `${milliseconds.toFixed(1)} ms`;
-  element("frames").textContent = frames > state.about.max_len ? `${frames}, thinned to ${state.about.max_len}` : `${frames}`;
 }
 
 // --- Drawing ---
 
 function draw() {
   const { clip, frame, about } = state, canvas = element("stage"), pen = canvas.getContext("2d");
-  const colours = getComputedStyle(document.documentElement), start = frame * POINTS * 3;
-  const place = number => [clip.landmarks[start + 3 * number] * canvas.width, clip.landmarks[start + 3 * number + 1] * canvas.height];
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.lineCap = "round";
-  for (const [part, edges] of Object.entries(about.edges)) {
-    pen.strokeStyle = pen.fillStyle = colours.getPropertyValue(`--${part}`).trim();
-    pen.lineWidth = part.endsWith("hand") ? 3.5 : 2;
+  const style = getComputedStyle(document.documentElement), colour = part => style.getPropertyValue(`--${part}`).trim();
+  canvas.height = Math.round(canvas.width / (clip.aspect ?? 4 / 3));
+  const place = (number, when = frame) => [0, 1].map(axis => clip.landmarks[3 * (when * POINTS + number) + axis] * (axis ? canvas.height : canvas.width));
+  const line = points => { // leaves out what was not seen
     pen.beginPath();
-    for (const [one, other] of edges) {
-      const ends = [place(one), place(other)];
-      if (ends.flat().every(Number.isFinite)) { pen.moveTo(...ends[0]); pen.lineTo(...ends[1]); }
-    }
+    points.forEach((point, number) => {
+      if (point.every(Number.isFinite)) pen[number && points[number - 1].every(Number.isFinite) ? "lineTo" : "moveTo"](...point);
+    });
     pen.stroke();
+  };
+  pen.lineCap = pen.lineJoin = "round";
+  for (const [part, edges] of Object.entries(about.edges)) {
+    const hand = part.endsWith("hand"), start = PARTS[part][0];
+    pen.strokeStyle = pen.fillStyle = colour(part);
+    pen.lineWidth = hand ? 4.5 : part === "pose" ? 6 : 1.8;
+    for (const edge of edges) line(edge.map(number => place(number)));
+    if (!hand) continue;
+    for (let number = start; number < PARTS[part][1]; number++) {
+      pen.beginPath();
+      pen.arc(...place(number), 3.4, 0, 7);
+      if (place(number).every(Number.isFinite)) pen.fill();
+    }
+    pen.lineCap = "butt";
+    for (let ago = Math.min(TRAIL, frame); ago > 0; ago--) { // the way of the hand's middle so far
+      pen.globalAlpha = .35 * (1 - ago / (TRAIL + 1));
+      pen.lineWidth = 12 * (1 - ago / (TRAIL + 1));
+      line([place(start + 9, frame - ago), place(start + 9, frame - ago + 1)]);
+    }
+    pen.lineCap = "round";
+    pen.globalAlpha = 1;
   }
-  const seen = Object.keys(PARTS).filter(part => Number.isFinite(clip.landmarks[start + 3 * PARTS[part][0]])).map(part => part.replace("_", " "));
+  const seen = Object.keys(PARTS).filter(part => Number.isFinite(place(PARTS[part][0])[0])).map(part => part.replace("_", " "));
   canvas.setAttribute("aria-label", `Stick figure, frame ${frame + 1} of ${clip.frames}; seen: ${seen.join(", ") || "nothing"}`);
+}
+
+function preview(video) {
+  const canvas = element("stage");
+  canvas.height = Math.round(canvas.width * video.videoHeight / video.videoWidth);
+  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
 }
 
 function show(frame) {
@@ -128,7 +133,7 @@ function show(frame) {
   element("frame").setAttribute("aria-valuetext", `${frame + 1} of ${state.clip.frames}`);
   element("position").textContent = `${frame + 1}/${state.clip.frames}`;
   draw();
-  if (element("partial").checked) recognise().catch(complain);
+  recognise().catch(complain);
 }
 
 function play(playing) {
@@ -141,64 +146,102 @@ function play(playing) {
     if (!state.playing || state.clip !== clip) return;
     began ??= now;
     const frame = first + Math.floor((now - began) / 1000 * clip.rate);
-    if (frame >= clip.frames) { show(clip.frames - 1); return play(false); }
+    if (frame >= clip.frames - 1) { show(clip.frames - 1); return play(false); }
     if (frame !== state.frame || frame === first) show(frame);
     requestAnimationFrame(step);
   };
   requestAnimationFrame(step);
 }
 
-async function choose(clip) {
+function choose(clip) {
   element("trouble").hidden = true;
   play(false);
   state.clip = clip;
   element("frame").max = clip.frames - 1;
   for (const id of ["play", "frame"]) element(id).disabled = false;
-  show(Math.floor(clip.frames / 2));
-  await recognise();
+  show(clip.frames - 1);
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
 }
 
 // --- The page ---
 
-async function takeFile(file) {
-  if (!file || !state.session) return;
-  const clip = await opened(file), select = element("clips");
-  select.querySelector("[value=own]")?.remove();
-  select.add(new Option(file.name, "own", true, true));
-  state.own = clip;
-  await choose(clip);
+function chooseOwn(name, clip) {
+  const select = element("clips"), value = `own ${name}`;
+  [...select.options].find(option => option.value === value)?.remove();
+  select.add(new Option(name, value, true, true));
+  state.own[value] = clip;
+  choose(clip);
+}
+
+async function useModel(name, bytes) {
+  state.model = await openModel(name, bytes);
+  const { classes, size, synthetic } = state.model;
+  element("model").textContent = `${state.model.name}, ${(size / 1e6).toFixed(1)} MB`;
+  element("signs").textContent = classes.length > 12 ? `${classes.length}` : classes.join(", ");
+  element("warning").hidden = !synthetic;
+  if (state.clip) show(state.frame);
+}
+
+async function take(file) {
+  if (!file || !state.model) return;
+  element("trouble").hidden = true;
+  const kind = file.name.split(".").at(-1).toLowerCase(), bytes = async () => new Uint8Array(await file.arrayBuffer());
+  if (kind === "json") chooseOwn(file.name, await readClip(file));
+  else if (kind === "onnx") await useModel(file.name, await bytes());
+  else if (kind === "task") await useLandmarker(file.name, await bytes());
+  else throw new Trouble(`${file.name}: not a kind of file that this page can use; it takes clips (.json), models (.onnx) and landmark models (.task).`);
+}
+
+async function useLandmarker(name, bytes) {
+  element("camera").open = true;
+  element("recording").textContent = "Starting MediaPipe …";
+  try {
+    state.camera = await import("./camera.js");
+    state.landmarker = await state.camera.openLandmarker(name, bytes);
+    element("record").disabled = false;
+    element("recording").textContent = "Ready.";
+  } catch (error) {
+    element("recording").textContent = "No landmark models yet.";
+    throw error;
+  }
+}
+
+async function recordClip() {
+  const button = element("record"), tell = text => { element("recording").textContent = text; };
+  play(false);
+  button.disabled = true;
+  try {
+    chooseOwn("my camera", { sign: "my camera", ...await state.camera.record(state.landmarker, tell, preview) });
+    tell("Ready.");
+  } catch (error) {
+    tell("Nothing recorded.");
+    draw();
+    throw error;
+  } finally { button.disabled = false; }
 }
 
 function listen() {
   const select = element("clips");
-  const guarded = action => (...values) => Promise.resolve().then(() => action(...values)).catch(complain);
-  select.addEventListener("change", guarded(async () => choose(select.value === "own" ? state.own : await bundled(state.about.clips[select.value]))));
+  select.addEventListener("change", guarded(async () => choose(state.own[select.value] ?? await bundled(state.about.clips[select.value]))));
   element("play").addEventListener("click", () => play(!state.playing));
   element("frame").addEventListener("input", () => { play(false); show(Number(element("frame").value)); });
-  element("partial").addEventListener("change", guarded(recognise));
-  element("file").addEventListener("change", guarded(async () => { await takeFile(element("file").files[0]); element("file").value = ""; }));
+  element("file").addEventListener("change", guarded(async () => { await take(element("file").files[0]); element("file").value = ""; }));
+  element("record").addEventListener("click", guarded(recordClip));
   addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
   addEventListener("dragleave", () => document.body.classList.remove("dropping"));
-  addEventListener("drop", event => { event.preventDefault(); document.body.classList.remove("dropping"); guarded(takeFile)(event.dataTransfer.files[0]); });
+  addEventListener("drop", event => { event.preventDefault(); document.body.classList.remove("dropping"); guarded(take)(event.dataTransfer.files[0]); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.clip && draw());
 }
 
 async function start() {
   listen();
-  ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
-  ort.env.wasm.numThreads = 1;
   state.about = await fetched("data/demo.json", "json");
-  const content = new Uint8Array(await fetched(`data/${state.about.model}`, "arrayBuffer"));
-  try { state.session = await ort.InferenceSession.create(content); }
-  catch (error) { throw new Trouble(`The model cannot be opened here: ${String(error.message ?? error).slice(0, 120)}`); }
-  await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
-  const { clips, manifest, data_kind } = state.about, select = element("clips");
-  element("model").textContent = `${manifest || "unnamed"}, ${(content.length / 1e6).toFixed(1)} MB`;
-  element("warning").hidden = data_kind !== "synthetic";
-  select.replaceChildren(...clips.map(({ sign }, number) => new Option(sign, number)));
+  await useModel("model.onnx", new Uint8Array(await fetched("data/model.onnx", "arrayBuffer")));
+  const select = element("clips");
+  select.replaceChildren(...state.about.clips.map(({ sign }, number) => new Option(sign, number)));
   select.disabled = false;
-  await choose(await bundled(clips[0]));
+  choose(await bundled(state.about.clips[0]));
   state.ready = true;
 }
 
-start().catch(error => { element("verdict").textContent = "The model is not available."; complain(error); });
+start().catch(error => { element("verdict").textContent = "No model."; complain(error); });

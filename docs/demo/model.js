@@ -1,0 +1,68 @@
+// An exported model: its notes, and its answers. See nbs/55_export.ipynb, which writes both.
+import * as ort from "./vendor/ort.wasm.min.mjs";
+
+export const POINTS = 543;
+export class Trouble extends Error {} // something that whoever sits before the page can mend
+
+ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
+ort.env.wasm.numThreads = 1;
+
+// The pairs of texts in field 14 of the outermost protobuf message of an ONNX file (ModelProto.metadata_props).
+export function readNotes(bytes) {
+  const text = new TextDecoder();
+  function* fields(at, end) { // [number, start, stop] of every field with a length
+    const number = () => {
+      for (let value = 0, unit = 1; at < end; unit *= 128) {
+        const byte = bytes[at++];
+        value += (byte & 127) * unit;
+        if (byte < 128) return value;
+      }
+      throw new RangeError("cut short");
+    };
+    while (at < end) {
+      const tag = number(), kind = tag % 8;
+      if (kind === 2) {
+        const length = number();
+        if (at + length > end) throw new RangeError("cut short");
+        yield [Math.floor(tag / 8), at, at + length];
+        at += length;
+      } else if (kind === 0) number();
+      else if (kind === 1 || kind === 5) at += kind === 1 ? 8 : 4;
+      else throw new RangeError("no protobuf");
+    }
+  }
+  const notes = {};
+  for (const [number, start, stop] of fields(0, bytes.length)) {
+    if (number !== 14) continue;
+    const pair = {};
+    for (const [part, first, last] of fields(start, stop)) pair[part] = text.decode(bytes.subarray(first, last));
+    notes[pair[1]] = pair[2];
+  }
+  return notes;
+}
+
+export async function openModel(name, bytes) {
+  const cure = "Export the model again with asl-nb export.";
+  let notes;
+  try { notes = readNotes(bytes); }
+  catch { throw new Trouble(`${name} is no ONNX file, or cut short. ${cure}`); }
+  if (notes.format !== "asl_nb onnx 1") throw new Trouble(`${name} is ${notes.format ? `of another version (${notes.format})` : "not a model of asl_nb, or cut short"}. ${cure}`);
+  if (notes.landmark_count !== String(POINTS)) throw new Trouble(`${name} was made for ${notes.landmark_count} landmarks; here are ${POINTS}. ${cure}`);
+  let session;
+  try { session = await ort.InferenceSession.create(bytes); }
+  catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
+  const classes = JSON.parse(notes.classes), temperature = Number(notes.temperature);
+
+  async function ask(landmarks, frames) {
+    const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
+                     lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
+    const began = performance.now();
+    const { logits } = await session.run(inputs);
+    const milliseconds = performance.now() - began, scores = Array.from(logits.data), highest = Math.max(...scores);
+    const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
+    const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
+    return { logits: scores, guesses: guesses.slice(0, 5), milliseconds, frames };
+  }
+  await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
+  return { name: notes.manifest || name, classes, size: bytes.length, synthetic: notes.data_kind === "synthetic", mostFrames: Number(notes.max_len), ask };
+}

@@ -1,0 +1,188 @@
+"""Exported models: every recipe can be exported, the file answers like the model whatever the clip, and what is wrong with a file is said in one line."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
+
+from asl_nb.benchmark import LATENCY_FRAMES, Workbench
+from asl_nb.clips import InputError
+from asl_nb.configuration import RECIPES, TrainingConfig
+from asl_nb.landmarks import PARTS
+from asl_nb.model import ASLModel
+from asl_nb.preprocessing import FEATURES
+
+for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+
+import onnx  # noqa: E402 (after the skips)
+
+from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, measure_onnx, open_model,  # noqa: E402
+                           to_int8, trial_recordings, write_onnx)
+
+DATA = Path(__file__).resolve().parents[2]/"shared/data/webcam_asl"
+SIGNS = ("hello", "thankyou", "please", "happy", "drink")
+
+
+def lived_in(model):
+    "A network whose running statistics are not those of a newborn."
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, torch.nn.BatchNorm1d): part.running_mean.normal_(std=.2), part.running_var.uniform_(.5, 2)
+    return model.eval()
+
+
+NETWORKS = {name: TrainingConfig(recipe=name).network for name in RECIPES}
+NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(FEATURES), centre="shoulders", dominant_hand=True,
+                                                  longest_gap=4, drop_handless=True)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def pair(request, tmp_path_factory):
+    "A model and the file made from it."
+    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, **NETWORKS[request.param] | {"dim": 16}))
+    path = tmp_path_factory.mktemp("onnx")/f"{request.param}.onnx"
+    done = export_onnx(model, SIGNS, path, progress=False)
+    assert done.parity.logits <= LOGIT_BOUND and done.parity.agreement == 1
+    return model, load_onnx(path, threads=1), path
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.one_of(st.integers(1, 90), st.integers(91, 384)), min_size=1, max_size=3), seed=st.integers(0, 999),
+       missing=st.sets(st.sampled_from([*PARTS, "some points", "some frames", "first frame"])), left=st.booleans())
+def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
+    model, exported, _ = pair
+    rng = np.random.default_rng(seed)
+    clips = rng.uniform(.2, .8, (len(lengths), 1, 543, 3)) + .05*rng.standard_normal((len(lengths), max(lengths), 543, 3))
+    clips[:, rng.random(max(lengths)) < .3, PARTS["right_hand" if left else "left_hand"]] = np.nan
+    for part in missing & set(PARTS): clips[:, :, PARTS[part]] = np.nan
+    if "some points" in missing: clips[rng.random(clips.shape[:3]) < .4] = np.nan
+    if "some frames" in missing: clips[rng.random(clips.shape[:2]) < .4] = np.nan
+    if "first frame" in missing: clips[:, 0] = np.nan
+    for clip, length in zip(clips, lengths): clip[length:] = 7.  # padding is never data, not even when it is no NaN
+    landmarks, lengths = torch.from_numpy(clips.astype(np.float32)), torch.tensor(lengths)
+    with torch.inference_mode(): torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
+
+
+def test_numbers_of_clips_and_frames_are_open(pair):
+    sizes = {each.name: each.shape for each in pair[1].session.get_inputs()}
+    assert sizes["landmarks"][2:] == [543, 3] and all(isinstance(size, str) for size in (*sizes["landmarks"][:2], *sizes["lengths"]))
+
+
+def test_eight_bits(pair, tmp_path):
+    model, _, path = pair
+    notes = describe_export(model, SIGNS, None, "int8")
+    done = write_onnx(to_int8(onnx.load(path)), model, notes, tmp_path/"int8.onnx", progress=False)
+    assert done.size < path.stat().st_size and load_onnx(done.path).notes["quantized"] == "int8"
+    assert 0 < done.parity.logits and done.parity.probability < .15
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="real recordings are not here")
+def test_real_recordings_are_compared(pair):
+    model, exported, _ = pair
+    clips = trial_recordings(model, DATA, count=12)
+    assert len(clips) == 12 and all(np.isnan(clip).any() for clip in clips)
+    parity = compare(model, exported, clips, progress=False)
+    assert parity.fault(None) is None and parity.clips >= 2*len(clips)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    "A small file to break."
+    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, dim=16, blocks=("transformer",), points="hands_and_arms"))
+    path = tmp_path_factory.mktemp("small")/"model.onnx"
+    export_onnx(model, SIGNS, path, "asl_model_v20260101_120000", progress=False)
+    return path
+
+
+@settings(max_examples=30, deadline=None)
+@given(share=st.floats(0, .9999))
+def test_a_file_cut_short_is_named(small, tmp_path_factory, share):
+    broken = tmp_path_factory.mktemp("cut")/"cut.onnx"
+    broken.write_bytes(small.read_bytes()[:int(share*small.stat().st_size)])
+    with pytest.raises(InputError, match=r"cut\.onnx: .*(truncated|not of asl_nb|export the model again)"): load_onnx(broken)
+
+
+def changed(small, out, **notes):
+    "The file with other notes; None takes a note away."
+    graph = onnx.load(small)
+    kept = {each.key: each.value for each in graph.metadata_props} | notes
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {key: value for key, value in kept.items() if value is not None})
+    onnx.save(graph, out)
+    return out
+
+
+@pytest.mark.parametrize("notes, message", [
+    ({"format": "asl_nb onnx 2"}, "note format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"), ({"landmark_count": "478"}, "other landmarks"),
+    ({"temperature": "nan"}, "incomplete or contradict"), ({"temperature": None}, "incomplete"), ({"classes": "[]"}, "contradict"),
+    ({"classes": '["a", "b"]'}, "contradict"), ({"classes": "{"}, "incomplete"), ({"max_len": "0"}, "incomplete")])
+def test_other_notes_are_refused(small, tmp_path, notes, message):
+    with pytest.raises(InputError, match=message): load_onnx(changed(small, tmp_path/"other.onnx", **notes))
+
+
+def test_a_graph_for_other_landmarks_is_refused(small, tmp_path):
+    graph = onnx.load(small)
+    graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 478
+    onnx.save(graph, tmp_path/"tasks.onnx")
+    with pytest.raises(InputError, match=r"tasks\.onnx: .*(other landmarks|not a readable ONNX file)"): load_onnx(tmp_path/"tasks.onnx")
+
+
+def test_other_files_are_named(small, tmp_path):
+    (tmp_path/"text.onnx").write_text("this is no model")
+    (tmp_path/"empty.onnx").touch()
+    shutil.copy(small, tmp_path/"model.pth")
+    for path, message in ((tmp_path/"text.onnx", "not a readable ONNX"), (tmp_path/"empty.onnx", "empty|not a readable ONNX|not of asl_nb"), (tmp_path/"none.onnx", "no such file"),
+                          (tmp_path, "no such file"), (tmp_path/"model.pth", "not a readable asl_nb model")):
+        with pytest.raises(InputError, match=message): (load_onnx if path.suffix != ".pth" else open_model)(path)
+
+
+def test_a_wrong_graph_is_not_written(small, tmp_path):
+    "What stood at the place stays there."
+    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, dim=16, blocks=("transformer",), points="hands_and_arms"))
+    graph = make_graph(model)
+    model.classifier.output.weight.data.mul_(1.001)
+    (tmp_path/"model.onnx").write_text("before")
+    with pytest.raises(InputError, match=r"model\.onnx: not written, .* logits differ by"):
+        write_onnx(graph, model, describe_export(model, SIGNS, None, None), tmp_path/"model.onnx", progress=False)
+    assert (tmp_path/"model.onnx").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_benchmark_has_rows_for_it(tmp_path, monkeypatch):
+    rows = measure_onnx(Workbench(tmp_path, clips=8, seconds=.01, quick=True))
+    assert [row.name for row in rows] == [f"latency in ONNX Runtime, {frames} frames, 1 thread" for frames in LATENCY_FRAMES]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+    monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
+    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"
+
+
+def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 (the fixture)
+    asl_nb("train", "--data", recordings, "--test-participants", "synthetic02", "--out", tmp_path, *SMALL)
+    weights = next(tmp_path.glob("*.pth"))
+    told = asl_nb("export", weights, "--format", "onnx", "--data", recordings)
+    path = weights.with_suffix(".onnx")
+    assert told.stdout.startswith(f"{path}: ") and "same first guess in 100%" in told.stdout and "synthetic signers" in told.stderr
+    exported = load_onnx(path)
+    assert exported.manifest_id == weights.stem and exported.data_kind == "synthetic" and exported.settings["max_len"] == 384
+    clip = one_clip(recordings)
+    ours, theirs = [json.loads(asl_nb("predict", model, clip, "--json").stdout)["guesses"] for model in (weights, path)]
+    assert [guess["sign"] for guess in ours] == [guess["sign"] for guess in theirs]
+    np.testing.assert_allclose([guess["probability"] for guess in ours], [guess["probability"] for guess in theirs], atol=1e-4)
+    scores = [json.loads(asl_nb("evaluate", model, "--data", recordings, "--participants", "synthetic02", "--json").stdout) for model in (weights, path)]
+    assert scores[0] == scores[1]
+    refused(asl_nb("export", path, check=False), path, ".pth")
+    for option, value, known in (("--format", "tflite", "onnx"), ("--quantize", "int4", "int8")):
+        told = asl_nb("export", weights, option, value, check=False)
+        assert told.returncode == 2 and known in told.stderr and "Traceback" not in told.stderr
+    refused(asl_nb("export", weights, "--data", tmp_path/"nowhere", check=False), "nowhere")
+    refused(asl_nb("export", tmp_path/"none.pth", check=False), "none.pth")
+    refused(asl_nb("explain", path, clip, "--out", tmp_path/"why.png", check=False), path, ".pth")
+    asl_nb("explain", weights, clip, "--out", tmp_path/"why.png")
+    assert (tmp_path/"why.png").read_bytes().startswith(b"\x89PNG")
+    refused(asl_nb("explain", weights, clip, "--out", tmp_path/"why.png", "--sign", "helo", check=False), "did you mean hello?")
+    refused(asl_nb("explain", weights, recordings/"train.csv", "--out", tmp_path/"why.png", check=False), "train.csv")

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperGroup
 
 from .benchmark import MEASUREMENTS, run_benchmark
-from .capture import extract
+from .capture import extract, write_overlays
 from .checkpoint import Interrupted
 from .clips import InputError, atomic_write, read_clip
 from .configuration import RECIPES, TrainingConfig, config_from
@@ -249,14 +249,17 @@ def extract_command(
     mirrored:Annotated[bool, typer.Option(help="the films are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each film where the hands rest")]=False,
     overwrite:Annotated[bool, typer.Option(help="remove what was extracted into the dataset before")]=False,
+    jobs:Annotated[int|None, typer.Option(help="films at a time, each in a process of its own; not given: one for each core")]=None,
+    overlay:Annotated[Path|None, typer.Option(help="folder for a picture of each film with its landmarks, to check by eye")]=None,
 ):
     "Turn films into a dataset of landmarks."
     if participant == "unknown":
         typer.echo("--participant was not given, so these clips have no signer to split by; name who signs before training", err=True)
-    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite)
+    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite, jobs=jobs)
     for name, fault in done.faults.items(): typer.echo(f"no clip from {name}: {fault}", err=True)
     for name, notes in done.notes.items(): typer.echo(f"note on {name}: {'; '.join(notes)}", err=True)
     typer.echo(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, {len(done.faults)} gave none")
+    if overlay is not None: typer.echo(f"{len(write_overlays(sources, out, overlay))} pictures in {overlay}")
 
 @app.command("remove")
 def remove_command(

@@ -296,9 +296,10 @@ def prepare_command(
     copy:Annotated[bool, typer.Option(help="copy the clips; otherwise they are linked")]=False,
     overwrite:Annotated[bool, typer.Option(help="replace a folder that this command has made")]=False,
     seed:Annotated[int, typer.Option(help="of the choice by share")]=0,
+    table_only:Annotated[bool, typer.Option(help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ):
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed)
+    prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
     for line in describe_preparation(prepared): typer.echo(line)
 
 # %% ../nbs/60_cli.ipynb #c023

@@ -307,6 +307,7 @@ def work_that_may_die(source, *task):
     return capture._work(source, *task)
 
 
+@pytest.mark.slow
 def test_a_film_whose_process_is_killed_stops_no_other(films, tmp_path, stand_in, monkeypatch):
     monkeypatch.setattr(capture, "_work", work_that_may_die)
     write_film(films/"anna"/"hello"/"take 2.mov", ramp(11))

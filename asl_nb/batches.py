@@ -128,6 +128,7 @@ def draw_clips(
 ) -> np.ndarray: # `(N,)` positions, some several times, some not at all
     "As many clips as there are, each as often as its weight says, rounded up or down."
     order = rng.permutation(len(weights))
+    order = order[weights[order].argsort(kind="stable")] # alike weights side by side, so that their clips come as often as they should together
     ends = (weights[order].cumsum()*len(weights)).clip(max=len(weights) - .5)
     return order[np.searchsorted(ends, np.arange(len(weights)) + rng.uniform(0, .5))]
 

@@ -8,7 +8,7 @@ __all__ = ['SIDES', 'IDLE', 'JOINS', 'CAMERAS', 'put_hand', 'at_rest', 'hide_bel
            'film_frames', 'Answer', 'align', 'StreamScore', 'count_mistakes', 'Stopwatch', 'oracle_answer', 'watch',
            'evaluate_streams', 'labelled_windows', 'spotter_lessons', 'train_spotter']
 
-# %% ../nbs/53_streams.ipynb #bcf7fded
+# %% ../nbs/53_streams.ipynb #29dd6aa0
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +31,7 @@ from .recognizer import Cutting, EvenPace, Recognizer, SignEnded, classify
 from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter, MotionSpotter
 from .synthetic import drift, ease
 
-# %% ../nbs/53_streams.ipynb #c2f80ff1
+# %% ../nbs/53_streams.ipynb #af195e72
 SIDES = {side: (PARTS[f"{side}_hand"], [POSE[f"{side}_{name}"] for name in ("wrist", "pinky", "index", "thumb")]) for side in ("left", "right")}
 
 def put_hand(
@@ -65,7 +65,7 @@ def hide_below(
     for hand, _ in SIDES.values(): frames[frames[..., hand.start, 1] > 1.02, hand] = np.nan
     return frames
 
-# %% ../nbs/53_streams.ipynb #ec9f5b84
+# %% ../nbs/53_streams.ipynb #eed3e658
 def lend_hands(
     frame:np.ndarray, # `(543, 3)`
     other:np.ndarray, # `(543, 3)` of the same person
@@ -88,7 +88,7 @@ def glide(
     before, after = lend_hands(before, after), lend_hands(after, before)
     return hide_below(np.stack([between_frames(before, after, float(ease(step/(frames + 1)))) for step in range(1, frames + 1)]))
 
-# %% ../nbs/53_streams.ipynb #05f9e68e
+# %% ../nbs/53_streams.ipynb #c2fcf1c3
 def tremble(
     frame:np.ndarray, # `(543, 3)`
     frames:int, # `T`
@@ -128,7 +128,7 @@ def scratch(
     rub[:, pose, :2] += path
     return np.concatenate([glide(rest, up, way), rub, glide(up, rest, way)])
 
-# %% ../nbs/53_streams.ipynb #5e7f2b84
+# %% ../nbs/53_streams.ipynb #9533751a
 IDLE = ("rest", "hold", "fidget")
 
 def busy_frame(
@@ -150,7 +150,7 @@ def idle_frames(
     if kind == "rest": return hide_below(tremble(at_rest(frame), frames, rng))
     return hide_below((scratch if rng.random() < .4 else wander)(frame, frames, rng))
 
-# %% ../nbs/53_streams.ipynb #fb4b3a3f
+# %% ../nbs/53_streams.ipynb #e125c371
 class Span(NamedTuple):
     "Frames from `start` up to, but not including, `stop`."
     start:int
@@ -197,7 +197,7 @@ class Splicer:
         self.signs.append(Span(self.length, self.length + len(clip), name))
         self.add(clip)
 
-# %% ../nbs/53_streams.ipynb #e4a92d89
+# %% ../nbs/53_streams.ipynb #3c6ddf69
 def splice(
     dataset:ClipDataset, # clips of one signer
     seconds:float, # the least length of the stream
@@ -219,7 +219,7 @@ def splice(
     made.do_nothing("rest", 1.5)
     return Stream(np.concatenate(made.parts), made.signs, made.idle, made.cuts)
 
-# %% ../nbs/53_streams.ipynb #980a48cc
+# %% ../nbs/53_streams.ipynb #3fbfd184
 @dataclass(frozen=True)
 class Filming:
     "What a camera does to a stream."
@@ -248,7 +248,7 @@ def film_frames(
     frames = stream.frames[places]
     return mirror_clip(frames) if filming.mirrored else frames, times
 
-# %% ../nbs/53_streams.ipynb #0b3edfa6
+# %% ../nbs/53_streams.ipynb #88288fa0
 class Answer(NamedTuple):
     "A sign that was recognised."
     start:float # seconds
@@ -276,7 +276,7 @@ def align(
         else: j -= 1; pairs.append((None, j))
     return pairs[::-1]
 
-# %% ../nbs/53_streams.ipynb #6a88d592
+# %% ../nbs/53_streams.ipynb #18b1dcb5
 @dataclass
 class StreamScore:
     "Mistakes in streams. Two scores add up to one."
@@ -304,7 +304,7 @@ class StreamScore:
                 "deletions": self.deletions, "insertions": self.insertions, "median delay": median, "95 % delay": late,
                 "false signs a minute": 60*self.false_signs/max(self.idle_seconds, 1e-9), "ms a frame": 1000*self.seconds/max(self.frames, 1)}
 
-# %% ../nbs/53_streams.ipynb #f19dffc6
+# %% ../nbs/53_streams.ipynb #68d55f70
 def count_mistakes(
     stream:Stream,
     answers:Sequence[Answer],
@@ -318,7 +318,7 @@ def count_mistakes(
                        sum(i is None for i, _ in pairs), 0, false, sum(span.stop - span.start for span in stream.idle)/PACE,
                        [answer.told - sign[1] for sign, answer in both])
 
-# %% ../nbs/53_streams.ipynb #46da2f68
+# %% ../nbs/53_streams.ipynb #a9aedb04
 class Stopwatch:
     "A model, and the time that it takes."
     def __init__(self, model): self.model, self.temperature, self.seconds = model, model.temperature, 0.
@@ -355,7 +355,7 @@ def watch(
     score.oracle = sum(oracle_answer(model, classes, frames, times, span) != span.name for span in stream.signs)
     return score, answers
 
-# %% ../nbs/53_streams.ipynb #afc471d6
+# %% ../nbs/53_streams.ipynb #e4d5779c
 def evaluate_streams(
     model:ASLModel, classes:Sequence[str],
     dataset:ClipDataset, # signers whom the model has not met; signs it does not know are left out
@@ -376,14 +376,15 @@ def evaluate_streams(
             scores[name] += watch(model, classes, stream, filming, rng, spotter=spotter(), cutting=cutting)[0]
     return pd.DataFrame({name: score.row() for name, score in scores.items()}).T
 
-# %% ../nbs/53_streams.ipynb #38d27f31
+# %% ../nbs/53_streams.ipynb #ca89beb2
 def labelled_windows(
     stream:Stream, filming:Filming, rng:np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]: # windows `(T, W*D)` and, for the frame that each is about, 1 = in a sign `(T,)`
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # windows `(T, W*D)`; for the frame that each is about, 1 = in a sign `(T,)`; and its weight `(T,)`
     "What a learned spotter sees of a stream, and what it should say."
     inside = np.zeros(len(stream.frames), np.float32)
     for span in stream.signs: inside[span.start:span.stop] = 1
-    for cut in stream.cuts: inside[cut - 2:cut + 2] = 0
+    for cut in stream.cuts: inside[cut - 3:cut + 3] = 0
+    weight = 1 + 2*(np.convolve(np.abs(np.diff(inside, prepend=0)), np.ones(9), "same") > 0).astype(np.float32)
     pace, describer, times, numbers = EvenPace(), Describer(), [], []
     for frame, moment in zip(*film_frames(stream, filming, rng)):
         for made, each in pace(frame, moment)[0]:
@@ -392,13 +393,14 @@ def labelled_windows(
     numbers = np.stack([*[numbers[0]]*(WINDOW - 1), *numbers])
     windows = np.lib.stride_tricks.sliding_window_view(numbers, WINDOW, axis=0).swapaxes(1, 2).reshape(len(times), -1)
     about = np.round(np.array(times)*PACE).astype(int) - AFTER
-    return windows[about >= 0], inside[about[about >= 0].clip(max=len(inside) - 1)]
+    known, about = about >= 0, about[about >= 0].clip(max=len(inside) - 1)
+    return windows[known], inside[about], weight[about]
 
 def spotter_lessons(
     datasets:Sequence[ClipDataset],
     minutes:float=2., # of every signer
     seed:int=0,
-) -> tuple[np.ndarray, np.ndarray]: # windows `(N, W*D)` and labels `(N,)`
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # windows `(N, W*D)`, labels `(N,)`, weights `(N,)`
     "Streams of many signers, each camera in its turn."
     rng, cameras, lessons = np.random.default_rng(seed), list(CAMERAS.values()), []
     for dataset in datasets:
@@ -407,22 +409,24 @@ def spotter_lessons(
             for filming in cameras: lessons.append(labelled_windows(splice(own, 60*minutes/len(cameras), rng), filming, rng))
     return tuple(map(np.concatenate, zip(*lessons)))
 
-# %% ../nbs/53_streams.ipynb #061d98d8
+# %% ../nbs/53_streams.ipynb #07af7340
 def train_spotter(
     windows:np.ndarray, # `(N, W*D)`
     labels:np.ndarray, # `(N,)`
+    weights:np.ndarray, # `(N,)`
     epochs:int=12,
     seed:int=0,
 ) -> dict[str, np.ndarray]: # for `LearnedSpotter` and `write_spotter`
     "Two hidden layers, trained with AdamW."
     torch.manual_seed(seed)
-    network = nn.Sequential(nn.Linear(windows.shape[1], 32), nn.ReLU(), nn.Dropout(.1), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1))
+    network = nn.Sequential(nn.Linear(windows.shape[1], 40), nn.ReLU(), nn.Dropout(.1), nn.Linear(40, 16), nn.ReLU(), nn.Linear(16, 1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs*(len(windows)//256 + 1))
-    criterion, x, y = nn.BCEWithLogitsLoss(), torch.from_numpy(np.ascontiguousarray(windows)), torch.from_numpy(labels)
+    x, y, weight = [torch.from_numpy(np.ascontiguousarray(each)) for each in (windows, labels, weights)]
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(256):
-            loss = criterion(network(x[rows] + .02*torch.randn_like(x[rows]))[:, 0], y[rows]*.96 + .02)
+            logits = network(x[rows] + .02*torch.randn_like(x[rows]))[:, 0]
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, y[rows], weight[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'CURE', 'KEYPOINTS', 'VIDEO_SUFFIXES', 'RECORD', 'CLIPS', 'KILLED', 'load_library', 'Pulse', 'video_facts',
-           'read_video', 'frame_from', 'load_holistic', 'LandmarkExtractor', 'extractor_facts', 'resample_clip',
-           'clip_notes', 'seen_shares', 'extract_video', 'draw_over', 'clip_from_keypoints', 'read_keypoints',
-           'read_pose', 'resting', 'find_segments', 'Source', 'find_sources', 'Labels', 'label_source', 'Recordings',
-           'file_clips', 'Settings', 'content_id', 'read_source', 'Extraction', 'only_writer', 'extract',
-           'write_overlays']
+           'read_video', 'frame_from', 'load_holistic', 'LandmarkExtractor', 'extractor_facts', 'between_frames',
+           'resample_clip', 'clip_notes', 'seen_shares', 'extract_video', 'draw_over', 'clip_from_keypoints',
+           'read_keypoints', 'read_pose', 'resting', 'find_segments', 'Source', 'find_sources', 'Labels',
+           'label_source', 'Recordings', 'file_clips', 'Settings', 'content_id', 'read_source', 'Extraction',
+           'only_writer', 'extract', 'write_overlays']
 
 # %% ../nbs/50_capture.ipynb #c003
 import hashlib
@@ -188,6 +188,15 @@ def extractor_facts() -> dict: # name, version, models: file -> SHA-256
             "static_image_mode": False, "models": models}
 
 # %% ../nbs/50_capture.ipynb #c034
+def between_frames(
+    before:np.ndarray, # `(..., 543, 3)`, NaN = not seen
+    after:np.ndarray, # the same shape
+    share:float|np.ndarray, # of the way from one to the other
+) -> np.ndarray: # the same shape, float32
+    "What was there between two frames."
+    between, nearer = before*(1 - share) + after*share, np.where(share < .5, before, after)
+    return np.where(np.isnan(between), nearer, between).astype(np.float32)
+
 def resample_clip(
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
     seconds:np.ndarray, # `(T,)` when each frame was taken, increasing from 0
@@ -200,9 +209,7 @@ def resample_clip(
     after = np.searchsorted(seconds, times).clip(1, len(clip) - 1)
     before = after - 1
     share = ((times - seconds[before])/steps[before])[:, None, None]
-    between = clip[before]*(1 - share) + clip[after]*share
-    nearer = np.where(share < .5, clip[before], clip[after])
-    return np.where(np.isnan(between), nearer, between).astype(np.float32), times
+    return between_frames(clip[before], clip[after], share), times
 
 # %% ../nbs/50_capture.ipynb #c038
 def clip_notes(

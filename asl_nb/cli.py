@@ -16,7 +16,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
-import click
 import pandas as pd
 import torch
 import typer
@@ -47,9 +46,8 @@ class OneLineErrors(TyperGroup):
     "Commands whose `InputError` becomes one line on the error stream and exit code 2."
     def invoke(self, ctx):
         try: return super().invoke(ctx)
-        except (InputError, click.UsageError) as error:
-            message = error.format_message() if isinstance(error, click.UsageError) else error
-            typer.echo(f"asl-nb: {message}", err=True)
+        except InputError as error:
+            typer.echo(f"asl-nb: {error}", err=True)
             raise typer.Exit(2) from None
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

@@ -6,7 +6,7 @@
 __all__ = ['LINES', 'HELP', 'Recognised', 'Session', 'event_line', 'draw_landmarks', 'annotate', 'read_webcam', 'watch_pictures',
            'press', 'show_live', 'write_live']
 
-# %% ../nbs/54_live.ipynb #19d9581a
+# %% ../nbs/54_live.ipynb #27586ba5
 import html
 import os
 import re
@@ -28,7 +28,7 @@ from .landmarks import COLOURS, EDGES, MIRROR, NUM_LANDMARKS, mirror_clip
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 from .recorder import CAMERA, DRAWING, decode_picture
 
-# %% ../nbs/54_live.ipynb #732645dd
+# %% ../nbs/54_live.ipynb #bf356e6a
 class Recognised(NamedTuple):
     "A line of the history."
     seconds:float
@@ -86,7 +86,7 @@ class Session:
         self.saved.append(path)
         return path
 
-# %% ../nbs/54_live.ipynb #2fe37396
+# %% ../nbs/54_live.ipynb #727341f8
 def event_line(
     event:Event,
 ) -> str:
@@ -96,7 +96,7 @@ def event_line(
     guesses = ", ".join(f"{guess.sign} {guess.probability:.0%}" for guess in event.guesses)
     return f"{event.seconds:8.2f} s  {event.sign or '– ' + event.why} (from {event.start:.2f} s{'; ' if guesses else ''}{guesses})"
 
-# %% ../nbs/54_live.ipynb #9ce20d89
+# %% ../nbs/54_live.ipynb #c1172a6e
 LINES = [(int(start), int(end), tuple(int(COLOURS[part][place:place + 2], 16) for place in (1, 3, 5)))
          for part, edges in EDGES.items() if part != "face" for start, end in edges]
 
@@ -134,7 +134,7 @@ def annotate(
     if help_line: write(help_line, -1, (200, 200, 200))
     return picture
 
-# %% ../nbs/54_live.ipynb #2dd9bd6a
+# %% ../nbs/54_live.ipynb #3a38c1fe
 def read_webcam(
     camera:int|str=0, # its number
     wait:float=.5, # seconds between two attempts to open it
@@ -157,28 +157,28 @@ def read_webcam(
         yield clock(), None
         time.sleep(wait)
 
-# %% ../nbs/54_live.ipynb #1ea7668d
+# %% ../nbs/54_live.ipynb #a47556d7
 def watch_pictures(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],
     report:Callable[[Event], None]=lambda event: None, # is told every event
 ) -> Iterator[np.ndarray|None]: # the pictures, as they were; None = the camera is away
     "Let a session see pictures, one for each step."
-    away = False
+    away, last = False, None
     for seconds, picture in pictures:
         if picture is None:
             if not away: session.status = "the camera is away"
             away = True
             yield None
             continue
-        away = False
+        away, last = False, picture
         for event in session.see(picture, seconds): report(event)
         yield picture
     for event in session.recognizer.finish():
-        session.note(event)
+        session.note(event, last)
         report(event)
 
-# %% ../nbs/54_live.ipynb #e96f78f3
+# %% ../nbs/54_live.ipynb #6ffd3783
 HELP = "q quit   l landmarks   m mirror   s snapshot   c clear"
 
 def press(
@@ -212,7 +212,7 @@ def show_live(
             if not press(chr(key), session, last, shown) or cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1: break
     finally: cv2.destroyAllWindows()
 
-# %% ../nbs/54_live.ipynb #354498a3
+# %% ../nbs/54_live.ipynb #0733bcb7
 def write_live(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],

@@ -55,7 +55,7 @@ def progress_bar(
     disable:bool=False, # True: never show a bar
 ) -> tqdm: # the same items, in order
     "Go through something and show how far we are, if somebody watches."
-    hidden = disable or not (in_notebook() or sys.stderr.isatty())
+    hidden = disable or "TQDM_DISABLE" in os.environ or not (in_notebook() or sys.stderr.isatty())
     return tqdm(iterable, desc=description, total=total, leave=False, dynamic_ncols=True, **{"disable": True} if hidden else {})
 
 # %% ../nbs/01_clips.ipynb #c018

@@ -7,7 +7,8 @@ __all__ = ['app', 'Json', 'ModelFile', 'WeightsFile', 'SPOTTERS', 'SpotterName',
            'with_options', 'train_command', 'describe_run', 'crossval_command', 'evaluate_command',
            'warn_of_known_signers', 'warn_if_synthetic', 'predict_command', 'synthesize_command', 'load_weights',
            'export_command', 'explain_command', 'evaluate_stream_command', 'live_command', 'event_json',
-           'extract_command', 'remove_command', 'inspect_command', 'prepare_command', 'pack_command', 'bench_command']
+           'extract_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command',
+           'pack_command', 'bench_command']
 
 # %% ../nbs/60_cli.ipynb #c003
 import inspect
@@ -25,9 +26,13 @@ from typer.core import TyperGroup
 from asl_nb.benchmark import MEASUREMENTS, run_benchmark
 <<<<<<< /tmp/tmp_xi_3140
 from asl_nb.capture import extract, write_overlays
+<<<<<<< /tmp/tmpyhmjei_u
 =======
 from asl_nb.capture import LandmarkExtractor, extract, read_video, video_facts
 >>>>>>> /tmp/tmptwwmuage
+=======
+from asl_nb.card import write_card
+>>>>>>> /tmp/tmp04wrayzl
 from asl_nb.checkpoint import Interrupted
 from asl_nb.clips import InputError, atomic_write, read_clip
 from asl_nb.configuration import RECIPES, TrainingConfig, config_from
@@ -47,8 +52,12 @@ from asl_nb.preparation import describe_preparation, prepare
 from asl_nb.recognizer import Cutting, Idle, Recognizer, SignEnded
 from asl_nb.recorder import remove_recordings
 from asl_nb.report import make_report, write_report
+<<<<<<< /tmp/tmpyhmjei_u
 from asl_nb.spotter import LearnedSpotter, MotionSpotter
 from asl_nb.streams import evaluate_streams
+=======
+from asl_nb.runs import difference_between, draw_runs, find_runs, pick_run, runs_table
+>>>>>>> /tmp/tmp04wrayzl
 from asl_nb.synthetic import write_synthetic
 from asl_nb.trainer import TrainingRun, train
 from asl_nb.trainer import resume as resume_run
@@ -384,6 +393,31 @@ def prepare_command(
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
     prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
     for line in describe_preparation(prepared): typer.echo(line)
+
+# %% ../nbs/60_cli.ipynb #c021s
+@app.command("runs")
+def runs_command(
+    folder:Annotated[Path, typer.Argument(help="folder that training wrote to; looked through with all inside")]=Path("models"),
+    difference:Annotated[tuple[str, str]|None, typer.Option(help="two runs, by part of their names: in what they differ")]=None,
+    picture:Annotated[Path|None, typer.Option(help="also draw the curves of the first ten, PNG")]=None,
+    as_json:Json=False,
+):
+    "All training runs of a folder, best first."
+    runs, faults = find_runs(folder)
+    for fault in faults: typer.echo(f"left out: {fault}", err=True)
+    table = difference_between(*(pick_run(runs, name) for name in difference)) if difference else runs_table(runs)
+    if picture is not None:
+        with atomic_write(picture) as temporary: draw_runs([runs[name] for name in runs_table(runs).index[:10]]).savefig(temporary, format="png", dpi=120)
+    if as_json: return typer.echo(table.to_json(orient="index"))
+    typer.echo(table.to_string(float_format="{:.3f}".format, max_colwidth=60))
+
+@app.command("card")
+def card_command(
+    model:Annotated[Path, typer.Argument(help="the .pth file of a training run, or its final manifest")],
+    out:Annotated[Path|None, typer.Option(help="Markdown file to write; not given: beside the weights")]=None,
+):
+    "Write what to tell about a model: use, data, scores for each signer, limits."
+    typer.echo(f"card: {write_card(model, out)}")
 
 # %% ../nbs/60_cli.ipynb #c023
 @app.command("pack")

@@ -4,25 +4,25 @@
 
 # %% auto #0
 __all__ = ['app', 'Json', 'ModelFile', 'WeightsFile', 'OneLineErrors', 'options', 'shown', 'with_options', 'train_command',
-           'describe_run', 'crossval_command', 'evaluate_command', 'warn_if_synthetic', 'predict_command',
-           'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'extract_command',
-           'remove_command', 'inspect_command', 'prepare_command', 'pack_command', 'bench_command']
+           'describe_run', 'crossval_command', 'evaluate_command', 'warn_of_known_signers', 'warn_if_synthetic',
+           'predict_command', 'synthesize_command', 'load_weights', 'export_command', 'explain_command',
+           'extract_command', 'remove_command', 'inspect_command', 'prepare_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/60_cli.ipynb #c003
 import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
-import click
 import pandas as pd
 import torch
 import typer
 from typer.core import TyperGroup
 
 from .benchmark import MEASUREMENTS, run_benchmark
-from .capture import extract
+from .capture import extract, write_overlays
 from .checkpoint import Interrupted
 from .clips import InputError, atomic_write, read_clip
 from .configuration import RECIPES, TrainingConfig, config_from
@@ -32,6 +32,7 @@ from .evaluation import best_guesses, evaluate_folder, load_examination_clips
 from .explanation import draw_explanation, explain
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
 from .inspection import describe_inspection, inspect_dataset, write_inspection
+from .manifest import read_manifest
 from .model import ASLModel, load_model
 from .preparation import describe_preparation, prepare
 from .recorder import remove_recordings
@@ -45,9 +46,8 @@ class OneLineErrors(TyperGroup):
     "Commands whose `InputError` becomes one line on the error stream and exit code 2."
     def invoke(self, ctx):
         try: return super().invoke(ctx)
-        except (InputError, click.UsageError) as error:
-            message = error.format_message() if isinstance(error, click.UsageError) else error
-            typer.echo(f"asl-nb: {message}", err=True)
+        except InputError as error:
+            typer.echo(f"asl-nb: {error}", err=True)
             raise typer.Exit(2) from None
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -105,9 +105,11 @@ def describe_run(run:TrainingRun) -> list[str]:
     synthetic = "synthetic " if run.parts.data_kind == "synthetic" else ""
     best = run.history.best_epoch
     epoch = f"{len(run.history)} epochs" if best is None else f"best epoch {best + 1}"
-    lines = ["", f"accuracy on unseen {synthetic}signers: {run.test.top1:.1%} (five guesses: {run.test.top5:.1%}), "
+    whom = f"unseen {synthetic}signers" if run.parts.only_signer is None else f"new clips of {run.parts.only_signer}, who made all of them"
+    lines = ["", f"accuracy on {whom}: {run.test.top1:.1%} (five guesses: {run.test.top5:.1%}), "
              f"{run.test.clips} clips, {epoch}, {run.seconds:.0f} s"]
     lines += [f"  signer {name}: {score.top1:.1%} of {score.clips} clips" for name, score in run.test.per_participant.items()]
+    if run.parts.only_signer: lines.append(f"one signer only: this score is for {run.parts.only_signer} and says nothing about other people")
     if synthetic: lines.append("synthetic signers only: this says nothing about recognising real signing")
     files = (run.files.weights, run.files.manifest, run.files.final_manifest, run.files.plot)
     return lines + ["files:"] + [f"  {path}" for path in files]
@@ -159,6 +161,7 @@ def evaluate_command(
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)
         typer.echo(f"report: {page}", err=True)
+    warn_of_known_signers(model, result.per_participant)
     if as_json: return typer.echo(json.dumps({**result.as_dict(), "trained_on": network.data_kind}))
     typer.echo(f"top-1 {result.top1:.1%}, top-3 {result.top3:.1%}, top-5 {result.top5:.1%}, {result.clips} clips\n")
     for scores in (result.per_participant, result.per_sign):
@@ -168,6 +171,14 @@ def evaluate_command(
         unknown = ", ".join(f"{sign} ({count})" for sign, count in result.unknown_signs.items())
         typer.echo(f"clips not scored, for the model does not know their signs: {unknown}")
     for line in result.skipped: typer.echo(f"skipped {line}", err=True)
+
+def warn_of_known_signers(model:Path, scored:Iterable[str]):
+    "A score on people who trained the model is not one for anybody else."
+    files = [path for end in ("final_manifest", "manifest") if (path := model.with_name(f"{model.stem}_{end}.json")).exists()]
+    trained = read_manifest(files[0]).reproduction.participants.get("train", []) if files else []
+    known = [name for name in scored if name in trained]
+    if known: typer.echo(f"this model was trained on {', '.join(known)}: what it scores on them says nothing about other people, "
+                         "and on the clips that it learned from it says nothing at all", err=True)
 
 def warn_if_synthetic(network:ASLModel):
     "A model of synthetic signers must not be taken for more than it is."
@@ -249,14 +260,17 @@ def extract_command(
     mirrored:Annotated[bool, typer.Option(help="the films are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each film where the hands rest")]=False,
     overwrite:Annotated[bool, typer.Option(help="remove what was extracted into the dataset before")]=False,
+    jobs:Annotated[int|None, typer.Option(help="films at a time, each in a process of its own; not given: one for each core")]=None,
+    overlay:Annotated[Path|None, typer.Option(help="folder for a picture of each film with its landmarks, to check by eye")]=None,
 ):
     "Turn films into a dataset of landmarks."
     if participant == "unknown":
         typer.echo("--participant was not given, so these clips have no signer to split by; name who signs before training", err=True)
-    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite)
+    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite, jobs=jobs)
     for name, fault in done.faults.items(): typer.echo(f"no clip from {name}: {fault}", err=True)
     for name, notes in done.notes.items(): typer.echo(f"note on {name}: {'; '.join(notes)}", err=True)
     typer.echo(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, {len(done.faults)} gave none")
+    if overlay is not None: typer.echo(f"{len(write_overlays(sources, out, overlay))} pictures in {overlay}")
 
 @app.command("remove")
 def remove_command(
@@ -293,9 +307,10 @@ def prepare_command(
     copy:Annotated[bool, typer.Option(help="copy the clips; otherwise they are linked")]=False,
     overwrite:Annotated[bool, typer.Option(help="replace a folder that this command has made")]=False,
     seed:Annotated[int, typer.Option(help="of the choice by share")]=0,
+    table_only:Annotated[bool, typer.Option(help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ):
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed)
+    prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
     for line in describe_preparation(prepared): typer.echo(line)
 
 # %% ../nbs/60_cli.ipynb #c023

@@ -20,6 +20,7 @@ if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package c
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CELLS = """() => { const panel = window.jupyterapp?.shell.currentWidget, cells = [...(panel?.content?.model?.cells ?? [])];
     return cells.filter(cell => cell.type === "code" && cell.sharedModel.getSource().trim()); }"""
+READY = f"() => ({CELLS})().length && (context => context.isReady && context.session?.kernel?.status === 'idle')(jupyterapp.shell.currentWidget.sessionContext)"
 FINISHED = f"() => {{ const cells = ({CELLS})(); return cells.length && cells.every(cell => cell.executionCount !== null) \
     && jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'; }}"
 FAULTS = f"() => ({CELLS})().flatMap(cell => cell.sharedModel.getOutputs()).filter(output => output.output_type === 'error').map(error => error.ename + ': ' + error.evalue)"
@@ -61,8 +62,7 @@ def open_and_run(lab):
         page.on("request", lambda request: request.url.startswith((lab, "data:", "blob:")) or outside.append(request.url))
         def start(name, seconds):
             page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
-            page.wait_for_function("async () => { const context = window.jupyterapp?.shell.currentWidget?.sessionContext; \
-                if (!context) return false; await context.ready; return context.session?.kernel?.status === 'idle'; }", timeout=120_000)
+            page.wait_for_function(READY, timeout=180_000, polling=500)
             page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
             page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
             page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)

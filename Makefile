@@ -53,7 +53,7 @@ docs: docs-pages docs/demo/vendor/ready docs/demo/data/demo.json ## the site, wi
 docs-pages: .venv/everything docs/_static/vendor/ready # the site alone, from the notebooks as they are
 	$(BIN)/python docs/signer.py docs/_static/signer.json
 	$(BIN)/python docs/pages.py
-	$(BIN)/sphinx-build -W --keep-going -n -q -j auto -b html -c docs docs/_src docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -n -q -j auto -b html -c docs -d docs/_build/doctrees docs/_src docs/_build/html
 	rm -rf _docs && cp -r docs/_build/html _docs
 
 lab: .venv/ready ## open JupyterLab on the notebooks

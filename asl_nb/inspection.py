@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
 from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, folder_kind, read_table
-from .landmarks import COLOURS, PARTS, POSE, play_clip
+from .landmarks import COLOURS, PARTS, POSE, Controls, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store
 
 # %% ../nbs/45_inspection.ipynb #c008
@@ -467,13 +467,13 @@ def describe_inspection(
 def browse_clips(
     inspection:Inspection,
     most:int=200, # clips listed at a time
-) -> widgets.VBox: # children: the filters; the list of clips; the player
+) -> Controls: # children: the filters; the list of clips; the player
     "Choose clips by sign, signer and hand, and play them."
     clips, columns = inspection.read, {"sign": "sign", "signer": "participant_id", "hand": "dominant_hand"}
     filters = {name: widgets.Dropdown(options=[(f"every {name}", None), *((value, value) for value in sorted(set(clips[column])))], description=name)
                for name, column in columns.items()}
     listed, screen = widgets.Dropdown(description="clip"), widgets.VBox()
-    def show(_=None):
+    def show(_):
         row = listed.value
         if row is None: screen.children = [widgets.Label("no clip is like this")]
         else: screen.children = [play_clip(inspection.clip(row), title=f"{clips.sign[row]}, {clips.participant_id[row]}")]
@@ -482,11 +482,11 @@ def browse_clips(
         for name, column in columns.items():
             if filters[name].value is not None: here = here[here[column] == filters[name].value]
         listed.options = [(f"{name}  {odd}".rstrip(), row) for name, odd, row in zip(_clip_names(here), here.suspicion, here.index)][:most]
+        listed.index = 0 if listed.options else None
     listed.observe(show, "value")
     for each in filters.values(): each.observe(choose, "value")
     choose()
-    show()
-    return widgets.VBox([widgets.HBox(list(filters.values())), listed, screen])
+    return Controls([widgets.HBox(list(filters.values())), listed, screen], lambda: film_strip(inspection.clip(listed.value), listed.label))
 
 # %% ../nbs/45_inspection.ipynb #bdb2a0bb
 def measure_inspection(bench) -> list: # of a `Workbench`; `Row`s

@@ -1,6 +1,6 @@
 """Turn the notebooks into pages for Sphinx: docs/_src. Nothing is executed; the outputs are those that were committed.
 
-    python docs/pages.py
+    python docs/pages.py [FOLDER]
 
 An exported function or class becomes an entry with its parameters, read from the comments beside them, above its source.
 Symbols in backticks become links. nbs/sidebar.yml, which Quarto reads too, gives the order.
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tokenize
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS, PAGES = ROOT/"nbs", ROOT/"docs"/"_src"
+NOTEBOOKS = ROOT/"nbs"
 REPOSITORY = "https://github.com/asl-nb/asl_nb/blob/main/"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")  # pages that are no notebooks
@@ -146,11 +147,10 @@ class Links:
         wanted = (path.parent/address).resolve()
         if not wanted.exists(): raise SystemExit(f"{path.relative_to(ROOT)}: the link to {address} leads nowhere")
         if wanted == NOTEBOOKS/"index.ipynb": wanted = NOTEBOOKS/"overview.ipynb"
-        if NOTEBOOKS in wanted.parents: place = PAGES/wanted.relative_to(NOTEBOOKS)
-        elif wanted.parent == ROOT and wanted.name in BESIDE: place = PAGES/wanted.name.lower()
-        else: return f"]({REPOSITORY}{wanted.relative_to(ROOT)}{anchor})"
-        here = PAGES/path.relative_to(NOTEBOOKS) if NOTEBOOKS in path.parents else PAGES/path.name
-        return f"]({os.path.relpath(place, here.parent)}{anchor})"
+        if wanted.parent == ROOT and wanted.name in BESIDE: wanted = NOTEBOOKS/wanted.name.lower()
+        if NOTEBOOKS not in wanted.parents: return f"]({REPOSITORY}{wanted.relative_to(ROOT)}{anchor})"
+        here = path.parent if NOTEBOOKS in path.parents else NOTEBOOKS  # pages lie as the notebooks do
+        return f"]({os.path.relpath(wanted, here)}{anchor})"
 
     def prose(self, text, path):
         "Markdown as the notebooks and GitHub have it, with links as Sphinx wants them."
@@ -218,7 +218,7 @@ def contents(made):
     return "\n\n".join("```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(names) + "\n```" for title, names in sections)
 
 
-def map_of_rooms(rooms, links):
+def map_of_rooms(rooms):
     "A diagram of who imports whom, and the same as a table; an import that another import brings along is not drawn."
     imports = {}
     for path, notebook in rooms:
@@ -237,32 +237,33 @@ def map_of_rooms(rooms, links):
             "```{mermaid}\nflowchart LR\n" + "\n".join(lines) + "\n```\n\n| room | imports |\n|---|---|\n" + "\n".join(rows) + "\n")
 
 
-def save_picture(match, notebooks):
+def save_picture(match, notebooks, folder):
     "`![…](40_report.ipynb#cell)` on the front page is the picture that this cell made."
     name, cell_id = match[1].split("#")
     cell = next(cell for path, notebook in notebooks.items() if path.name == name for cell in notebook.cells if cell.id == cell_id)
     output = next(output for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {})))
     kind = "gif" if "image/gif" in output.data else "png"
-    (PAGES/"images").mkdir(exist_ok=True)
-    (PAGES/"images"/f"{cell_id}.{kind}").write_bytes(base64.b64decode(output.data[f"image/{kind}"]))
+    (folder/f"{cell_id}.{kind}").write_bytes(base64.b64decode(output.data[f"image/{kind}"]))
     return f"images/{cell_id}.{kind}"
 
 
-def main():
+def main(folder=ROOT/"docs"/"_src"):
+    pages = Path(folder)
     notebooks = {path: nbformat.read(path, 4) for path in notebook_paths()}
-    links = Links([notebook for notebook in notebooks.values() if module_of(notebook)])
-    shutil.rmtree(PAGES, ignore_errors=True)
-    for path, notebook in notebooks.items():
-        name = path.relative_to(NOTEBOOKS) if path != NOTEBOOKS/"index.ipynb" else "overview.ipynb"
-        (PAGES/name).parent.mkdir(parents=True, exist_ok=True)
-        (PAGES/name).write_text(make_page(path, notebook, links), encoding="utf-8")
-    shutil.copytree(NOTEBOOKS/"images", PAGES/"images", dirs_exist_ok=True)
-    for name in BESIDE: (PAGES/name.lower()).write_text(links.prose((ROOT/name).read_text(encoding="utf-8"), ROOT/name), encoding="utf-8")
     rooms = [(path, notebook) for path, notebook in notebooks.items() if module_of(notebook)]
-    (PAGES/"rooms.md").write_text(map_of_rooms(rooms, links), encoding="utf-8")
-    landing = re.sub(r"(\w+\.ipynb#\w+)", lambda match: save_picture(match, notebooks), (ROOT/"docs"/"landing.md").read_text(encoding="utf-8"))
+    links = Links([notebook for path, notebook in rooms])
+    if pages.exists(): shutil.rmtree(pages)
+    shutil.copytree(NOTEBOOKS/"images", pages/"images")
+    for path, notebook in notebooks.items():
+        page = pages/(path.relative_to(NOTEBOOKS) if path != NOTEBOOKS/"index.ipynb" else "overview.ipynb")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(make_page(path, notebook, links), encoding="utf-8")
+    for name in BESIDE: (pages/name.lower()).write_text(links.prose((ROOT/name).read_text(encoding="utf-8"), ROOT/name), encoding="utf-8")
+    (pages/"rooms.md").write_text(map_of_rooms(rooms), encoding="utf-8")
+    landing = (ROOT/"docs"/"landing.md").read_text(encoding="utf-8")
+    landing = re.sub(r"(\w+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"), landing)
     made = [str(path.relative_to(NOTEBOOKS)) for path in notebooks]
-    (PAGES/"index.md").write_text(landing + "\n\n" + contents(made) + "\n", encoding="utf-8")
+    (pages/"index.md").write_text(landing + "\n\n" + contents(made) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__": main(*sys.argv[1:])

@@ -36,7 +36,7 @@ def lab(tmp_path_factory):
         port = probe.getsockname()[1]
     home = {name: str(folder/name.lower()) for name in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
-        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         f"--ServerApp.root_dir={folder}"], env={**os.environ, **home, "PYTHONPATH": str(ROOT)}, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
     try:
@@ -74,7 +74,7 @@ def open_and_run(lab):
 
 
 def move_slider(page):
-    "One press of an arrow key on the first slider beside a picture; the picture's address before and after."
+    "Press an arrow key on the first slider beside a picture, and wait until another picture is there."
     panel = page.locator(".widget-vbox:has(img):has(.noUi-handle)").first
     picture, handle = panel.locator("img").first, panel.locator(".noUi-handle").first
     panel.scroll_into_view_if_needed()
@@ -84,13 +84,11 @@ def move_slider(page):
     page.wait_for_function("([handle, place]) => handle.getAttribute('aria-valuenow') !== place", arg=[handle.element_handle(), place], timeout=10_000)
     page.wait_for_function("([picture, before]) => picture.src !== before && picture.complete && picture.naturalWidth > 100",
                            arg=[picture.element_handle(), before], timeout=30_000)
-    return before, picture.get_attribute("src")
 
 
 def test_a_slider_moves_the_signer(open_and_run, tmp_path):
     page = open_and_run("record_your_own_signs", seconds=300)
-    before, after = move_slider(page)
-    assert before != after
+    move_slider(page)
     pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     pictures.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=pictures/"lab_slider.png")

@@ -15,6 +15,7 @@ import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -24,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from .benchmark import MEASUREMENTS, run_benchmark
-from .capture import LandmarkExtractor, extract, read_video, video_facts, write_overlays
+from .capture import LandmarkExtractor, extract, measure_film, measure_keypoints, read_video, video_facts, write_overlays
 from .card import write_card
 from .checkpoint import Interrupted
 from .clips import InputError, atomic_write, read_clip
@@ -34,7 +35,7 @@ from .datasets import ASL25, as_names, pack_folder
 from .evaluation import best_guesses, evaluate_folder, load_examination_clips
 from .explanation import draw_explanation, explain
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
-from .inspection import describe_inspection, inspect_dataset, write_inspection
+from .inspection import describe_inspection, inspect_dataset, measure_inspection, write_inspection
 from .manifest import read_manifest
 from .live import Session, event_line, read_webcam, show_live, write_live
 from .model import ASLModel, load_model
@@ -419,8 +420,10 @@ def pack_command(
 @app.command("bench")
 def bench_command(
     quick:Annotated[bool, typer.Option(help="a rough look in under a minute")]=False,
+    film:Annotated[Path|None, typer.Option(help="a film of a person, to measure the search for landmarks too")]=None,
     as_json:Json=False,
 ):
     "Measure the speed of everything, beside a plain reference."
-    result = run_benchmark(quick=quick, measurements=(*MEASUREMENTS, measure_onnx), report=lambda line: typer.echo(line, err=True))
+    measurements = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints, partial(measure_film, film=film))
+    result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(result.as_dict()) if as_json else result.text())

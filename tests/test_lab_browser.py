@@ -11,13 +11,9 @@ from pathlib import Path
 import pytest
 
 for name, extra in (("jupyterlab", "dev"), ("playwright", "check")): pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'")
-from playwright.sync_api import sync_playwright  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT/"nbs"/"tutorials"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CELLS = """() => { const panel = window.jupyterapp?.shell.currentWidget, cells = [...(panel?.content?.model?.cells ?? [])];
     return cells.filter(cell => cell.type === "code" && cell.sharedModel.getSource().trim()); }"""
 READY = f"() => ({CELLS})().length && (context => context.isReady && context.session?.kernel?.status === 'idle')(jupyterapp.shell.currentWidget.sessionContext)"
@@ -53,24 +49,22 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def open_and_run(lab):
+def open_and_run(lab, browser):
     "Opens a tutorial, runs all cells, and gives its page back when the last one has finished without an error."
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        outside = []
-        page.on("request", lambda request: request.url.startswith((lab, "data:", "blob:")) or outside.append(request.url))
-        def start(name, seconds):
-            page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
-            page.wait_for_function(READY, timeout=180_000, polling=500)
-            page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
-            page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
-            page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)
-            assert page.evaluate(FAULTS) == []
-            return page
-        yield start
-        browser.close()
-        assert not outside, "something was asked of another host"
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page, outside = context.new_page(), []
+    page.on("request", lambda request: request.url.startswith((lab, "data:", "blob:")) or outside.append(request.url))
+    def start(name, seconds):
+        page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
+        page.wait_for_function(READY, timeout=180_000, polling=500)
+        page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
+        page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)
+        assert page.evaluate(FAULTS) == []
+        return page
+    yield start
+    context.close()
+    assert not outside, "something was asked of another host"
 
 
 def move_slider(page):

@@ -11,13 +11,9 @@ from pathlib import Path
 import pytest
 
 for name, extra in (("jupyterlab", "dev"), ("playwright", "check")): pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'")
-from playwright.sync_api import sync_playwright  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT/"nbs"/"tutorials"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CELLS = """() => { const panel = window.jupyterapp?.shell.currentWidget, cells = [...(panel?.content?.model?.cells ?? [])];
     return cells.filter(cell => cell.type === "code" && cell.sharedModel.getSource().trim()); }"""
 READY = f"() => ({CELLS})().length && (context => context.isReady && context.session?.kernel?.status === 'idle')(jupyterapp.shell.currentWidget.sessionContext)"
@@ -36,7 +32,7 @@ def lab(tmp_path_factory):
         port = probe.getsockname()[1]
     home = {name: str(folder/name.lower()) for name in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
-        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         f"--ServerApp.root_dir={folder}"], env={**os.environ, **home, "PYTHONPATH": str(ROOT)}, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
     try:
@@ -53,28 +49,26 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def open_and_run(lab):
+def open_and_run(lab, browser):
     "Opens a tutorial, runs all cells, and gives its page back when the last one has finished without an error."
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        outside = []
-        page.on("request", lambda request: request.url.startswith((lab, "data:", "blob:")) or outside.append(request.url))
-        def start(name, seconds):
-            page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
-            page.wait_for_function(READY, timeout=180_000, polling=500)
-            page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
-            page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
-            page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)
-            assert page.evaluate(FAULTS) == []
-            return page
-        yield start
-        browser.close()
-        assert not outside, "something was asked of another host"
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page, outside = context.new_page(), []
+    page.on("request", lambda request: request.url.startswith((lab, "data:", "blob:")) or outside.append(request.url))
+    def start(name, seconds):
+        page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
+        page.wait_for_function(READY, timeout=180_000, polling=500)
+        page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
+        page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)
+        assert page.evaluate(FAULTS) == []
+        return page
+    yield start
+    context.close()
+    assert not outside, "something was asked of another host"
 
 
 def move_slider(page):
-    "One press of an arrow key on the first slider beside a picture; the picture's address before and after."
+    "Press an arrow key on the first slider beside a picture, and wait until another picture is there."
     panel = page.locator(".widget-vbox:has(img):has(.noUi-handle)").first
     picture, handle = panel.locator("img").first, panel.locator(".noUi-handle").first
     panel.scroll_into_view_if_needed()
@@ -84,13 +78,11 @@ def move_slider(page):
     page.wait_for_function("([handle, place]) => handle.getAttribute('aria-valuenow') !== place", arg=[handle.element_handle(), place], timeout=10_000)
     page.wait_for_function("([picture, before]) => picture.src !== before && picture.complete && picture.naturalWidth > 100",
                            arg=[picture.element_handle(), before], timeout=30_000)
-    return before, picture.get_attribute("src")
 
 
 def test_a_slider_moves_the_signer(open_and_run, tmp_path):
     page = open_and_run("record_your_own_signs", seconds=300)
-    before, after = move_slider(page)
-    assert before != after
+    move_slider(page)
     pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     pictures.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=pictures/"lab_slider.png")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EvenPace', 'Event', 'SignStarted', 'SignEnded', 'Idle', 'Cutting', 'classify', 'Recognizer']
 
-# %% ../nbs/52_recognizer.ipynb #72dc5ace
+# %% ../nbs/52_recognizer.ipynb #5c55dd28
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from .landmarks import PARTS, POSE, mirror_clip
 from .model import ASLModel
 from .spotter import PACE, LearnedSpotter, MotionSpotter, check_frame
 
-# %% ../nbs/52_recognizer.ipynb #4623795f
+# %% ../nbs/52_recognizer.ipynb #ccd3d10e
 class EvenPace:
     "Brings a stream to an even pace, frame by frame."
     def __init__(self,
@@ -49,7 +49,7 @@ class EvenPace:
         if step <= 0: self.ignored += 1
         if step <= 0 or not self.pulse(seconds - self.origin): return [], None
         before, self.last = self.last, (seconds, frame)
-        if self.ticks == 0 and abs(step*self.rate - 1) < .1:
+        if self.first == before[0] and abs(step*self.rate - 1) < .1:
             self.first = seconds
             return [(seconds, frame)], None
         return self._between(before, seconds, frame), None
@@ -62,7 +62,7 @@ class EvenPace:
             self.ticks += 1
         return made
 
-# %% ../nbs/52_recognizer.ipynb #c0116650
+# %% ../nbs/52_recognizer.ipynb #331ffa97
 @dataclass
 class Event:
     "Something that happened in a stream."
@@ -86,7 +86,7 @@ class Idle(Event):
     "Nothing has happened for a while."
     why:str
 
-# %% ../nbs/52_recognizer.ipynb #00049918
+# %% ../nbs/52_recognizer.ipynb #555b6e6f
 @dataclass(frozen=True)
 class Cutting:
     "When a sign begins and ends, in what a spotter says."
@@ -106,7 +106,7 @@ def classify(
     "What `asl-nb predict` does with a clip."
     with torch.inference_mode(): return model(torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))[None])[0]
 
-# %% ../nbs/52_recognizer.ipynb #301fded9
+# %% ../nbs/52_recognizer.ipynb #11bfb9b6
 class Recognizer:
     "From frames with times to events."
     def __init__(self,
@@ -159,7 +159,7 @@ class Recognizer:
         "What the sign in progress looks like so far."
         return best_guesses(classify(self.model, self.clip()), self.classes, temperature=self.model.temperature) if self.signing else []
 
-# %% ../nbs/52_recognizer.ipynb #b9bde45b
+# %% ../nbs/52_recognizer.ipynb #97041ee3
 def _cut(recognizer:Recognizer, start:int, stop:int) -> np.ndarray: # `(T, 543, 3)`
     "Kept frames by their position in the stream, with margins."
     margin = round(recognizer.cutting.margin*PACE)
@@ -184,7 +184,7 @@ def _end(recognizer:Recognizer, stop:int) -> list[Event]:
     recognizer.start, recognizer.stop, recognizer.run, recognizer.quiet = None, stop, 0, ended
     return [event]
 
-# %% ../nbs/52_recognizer.ipynb #24b83c3c
+# %% ../nbs/52_recognizer.ipynb #313d5f0c
 def _advance(recognizer:Recognizer, time:float, frame:np.ndarray) -> list[Event]:
     "One frame at the even pace."
     recognizer.frames.append(frame)

@@ -21,13 +21,19 @@ def _table(heads, rows) -> list[str]:
     "A table in Markdown; a bar in a cell would end it."
     return ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in (heads, ["---"]*len(heads), *rows)]
 
+def _scores(manifest) -> dict:
+    "What was measured on the test signers; `InputError` while the run is not over."
+    test = manifest.final_results.test if manifest.final_results else {}
+    if test.get("per_participant"): return test
+    raise InputError(f"{manifest.name}: has no scores on test signers yet; finish the run (asl-nb train --resume), and take its …_final_manifest.json")
+
 def score_lines(
     test: dict, # `final_results.test` of a manifest
 ) -> list[str]: # Markdown
     "The scores on the test signers: overall with an interval, and for each person."
     people = {name: (each["top1"], each["clips"]) for name, each in test["per_participant"].items()}
     right = np.concatenate([np.arange(clips) < round(share*clips) for share, clips in people.values()])
-    interval = signer_interval(right, np.repeat(list(people), [clips for _, clips in people.values()]))
+    interval = signer_interval(right, [name for name, (_, clips) in people.items() for _ in range(clips)])
     around = "" if interval is None else f" (95 % interval over signers: {interval[0]:.1%} to {interval[1]:.1%})"
     lines = [f"Right at the first guess: **{test['top1']:.1%}** of {test['clips']} clips{around}; among five guesses: {test['top5']:.1%}.", ""]
     return lines + _table(("test signer", "clips", "first guess right"), [(name, clips, _percent(share)) for name, (share, clips) in sorted(people.items(), key=lambda item: item[1][0])])
@@ -43,13 +49,13 @@ def known_limits(
     manifest: Manifest, # of a finished run
 ) -> list[str]: # sentences
     "What this model's facts forbid to conclude."
-    recorded, test = manifest.reproduction, manifest.final_results.test
-    people, limits = test["per_participant"], []
+    recorded, people = manifest.reproduction, _scores(manifest)["per_participant"]
+    limits = []
     if manifest.data_kind == "synthetic":
         limits.append("It was trained on synthetic signers, a small kinematic model. It does not recognise ASL, and its scores say nothing about people.")
     if len(people) < 5: limits.append(f"It was scored on {len(people)} signer{'s'*(len(people) != 1)}. For others it may do much better or much worse.")
     shares = {name: each["top1"] for name, each in people.items()}
-    worst = min(shares, key=shares.get)
+    worst = min(shares, key=shares.__getitem__)
     if max(shares.values()) - shares[worst] > .1:
         limits.append(f"It does not serve everybody alike: {_percent(max(shares.values()))} for the signer it serves best, {_percent(shares[worst])} for {worst}.")
     if set_aside := sum(recorded.set_aside.values()): limits.append(f"{set_aside} test clips show signs that no training signer makes; they were not scored.")
@@ -66,8 +72,8 @@ def data_lines(
     manifest: Manifest,
 ) -> list[str]: # Markdown
     "Who and what is in the data."
-    recorded = manifest.reproduction
-    kind = {"synthetic": "made-up signers", "recordings": f"recordings from `{Path(str(manifest.training_config.data)).name}`"}.get(manifest.data_kind, "unknown")
+    recorded, folder = manifest.reproduction, Path(str(getattr(manifest.training_config, "data", "unknown"))).name
+    kind = {"synthetic": "made-up signers", "recordings": f"recordings from `{folder}`"}.get(manifest.data_kind or "", "unknown")
     rows = [(what, f"{_people(recorded, part)}; fingerprint `{(recorded.data_sha256.get(part) or 'unknown')[:12]}`")
             for part, what in (("train", "learned from"), ("validation", "chose the checkpoint"), ("test", "scored, once, at the end"))]
     return [f"Data: {kind}. No person is in two parts.", "", *_table(("part", "who"), rows), "",
@@ -89,8 +95,6 @@ def model_card(
     manifest: Manifest, # the final one of a run
 ) -> str: # Markdown
     "A page about a model for the people who will use it, or be subject to it."
-    if manifest.final_results is None or not manifest.final_results.test.get("per_participant"):
-        raise InputError(f"{manifest.name}: has no scores on test signers yet; finish the run (asl-nb train --resume), and take its …_final_manifest.json")
     synthetic = manifest.data_kind == "synthetic"
     what = "isolated signs of American Sign Language" if not synthetic else "the movements of synthetic signers, named after signs of American Sign Language,"
     parts = {
@@ -98,7 +102,7 @@ def model_card(
         "Intended use": ["Learning how such models are made; comparing recipes; prototypes tried out together with signers who know what it is and can stop it."],
         "Not for": ["Anything in which a misunderstanding could harm somebody: medicine, law, police, employment, emergencies. Instead of an interpreter. "
                     "Watching, grading or identifying people. Claims about Deaf people's signing, unless Deaf signers were asked and measured."],
-        "Scores on signers outside training": score_lines(manifest.final_results.test),
+        "Scores on signers outside training": score_lines(_scores(manifest)),
         "Data": data_lines(manifest), "Training": training_lines(manifest),
         "Limits": [f"- {limit}" for limit in known_limits(manifest)],
     }

@@ -49,7 +49,7 @@ class EvenPace:
         if step <= 0: self.ignored += 1
         if step <= 0 or not self.pulse(seconds - self.origin): return [], None
         before, self.last = self.last, (seconds, frame)
-        if self.ticks == 0 and abs(step*self.rate - 1) < .1:
+        if self.first == before[0] and abs(step*self.rate - 1) < .1:
             self.first = seconds
             return [(seconds, frame)], None
         return self._between(before, seconds, frame), None

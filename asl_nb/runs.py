@@ -48,26 +48,24 @@ def find_runs(
     return runs, faults
 
 # %% ../nbs/42_runs.ipynb #c014
-def _best_first(run: Run) -> float:
-    "For sorting: the score on the test signers, or on the validation signers, or nothing."
-    known = (run.score.get("top1"), *run.manifest.training_history.val_accuracies)
-    return -next((value for value in (known[0], max((each for each in known[1:] if not math.isnan(each)), default=None)) if value is not None), -1.)
+def _best_validation(run: Run) -> float:
+    "The highest accuracy on the validation signers; NaN if there were none."
+    return max((value for value in run.manifest.training_history.val_accuracies if not math.isnan(value)), default=math.nan)
 
 def runs_table(
     runs: Mapping[str, Run], # of `find_runs`
 ) -> pd.DataFrame: # index: name; accuracies from 0 to 1
     "One row per run: runs scored on the same clips together, the best of them first."
-    exams = {}
+    exams: dict[str | None, list[Run]] = {}
     for run in runs.values(): exams.setdefault(run.manifest.reproduction.data_sha256.get("test"), []).append(run)
     rows = {}
     for letter, group in enumerate(sorted(exams.values(), key=len, reverse=True)):
-        for run in sorted(group, key=_best_first):
+        for run in sorted(group, key=lambda run: run.score.get("top1", -1.), reverse=True):
             manifest, people = run.manifest, run.score.get("per_participant", {})
             history, config = manifest.training_history, manifest.training_config
-            validation = [value for value in history.val_accuracies if not math.isnan(value)]
             rows[run.name] = {
                 "examination": chr(ord("A") + letter) if letter < 26 else str(letter + 1), "test": run.score.get("top1", math.nan),
-                "worst signer": min((each["top1"] for each in people.values()), default=math.nan), "validation": max(validation, default=math.nan),
+                "worst signer": min((each["top1"] for each in people.values()), default=math.nan), "validation": _best_validation(run),
                 "clips": run.score.get("clips", 0), "signs": manifest.model_info.num_classes, "recipe": getattr(config, "recipe", None),
                 "epochs": len(history.train_losses), "parameters": manifest.model_info.parameters_total,
                 "minutes": round(sum(each for each in history.epoch_seconds if not math.isnan(each))/60, 2),

@@ -28,7 +28,7 @@ def run(path):
     print(f"running {path.relative_to(ROOT)}", flush=True)
     notebook = nbformat.read(path, 4)
     folder = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=folder, store_widget_state=False).execute()
+    NotebookClient(notebook, timeout=1800, startup_timeout=300, kernel_name="python3", resources=folder, store_widget_state=False).execute()
     notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, path)
 

@@ -8,7 +8,7 @@ __all__ = ['QUIET', 'CURE', 'KEYPOINTS', 'VIDEO_SUFFIXES', 'RECORD', 'CLIPS', 'K
            'resample_clip', 'clip_notes', 'seen_shares', 'extract_video', 'draw_over', 'clip_from_keypoints',
            'read_keypoints', 'read_pose', 'resting', 'find_segments', 'Source', 'find_sources', 'Labels',
            'label_source', 'Recordings', 'file_clips', 'Settings', 'content_id', 'read_source', 'Extraction',
-           'only_writer', 'extract', 'write_overlays']
+           'only_writer', 'extract', 'write_overlays', 'write_keypoint_folders', 'measure_keypoints', 'measure_film']
 
 # %% ../nbs/50_capture.ipynb #c003
 import hashlib
@@ -619,11 +619,12 @@ def _read_films(
                 yield tasks[number], record
 
 def _run(tasks:list[tuple[Source, Labels]], folder:Path, settings:Settings, known:dict, jobs:int|None, progress:bool) -> Iterator[dict]:
-    "Records as they get ready: keypoints one after the other, for they are soon read; then films, several at a time."
+    "Records as they get ready: keypoints first, for they are soon read; then films."
+    workers = jobs or joblib.cpu_count()
+    quick = joblib.Parallel(n_jobs=workers, prefer="threads", return_as="generator", batch_size=8)
+    yield from quick(joblib.delayed(_work)(*task, folder, settings, known) for task in tasks if task[0].kind != "video")
     films = [(*task, folder, settings, known, progress and len(tasks) == 1) for task in tasks if task[0].kind == "video"]
-    for task in tasks:
-        if task[0].kind != "video": yield _work(*task, folder, settings, known)
-    for (source, labels, *_), record in _read_films(films, _work, max(min(jobs or joblib.cpu_count(), len(films)), 1)):
+    for (source, labels, *_), record in _read_films(films, _work, max(min(workers, len(films)), 1)):
         yield record or {"source": source.name, "kind": source.kind, **labels._asdict(), "fault": f"{source.path}: {KILLED}"}
 
 
@@ -760,3 +761,44 @@ def write_overlays(
         written.append(Path(out)/f"{source.name}.png")
     return written
 
+
+# %% ../nbs/50_capture.ipynb #04ea43a5
+def write_keypoint_folders(
+    folder:Path, # made
+    count:int, # takes
+    frames:int=30, # in each
+):
+    "Made-up takes in the tutorial's format, one sign for every ten."
+    rng = np.random.default_rng(0)
+    for take in range(count):
+        place, row = folder/f"sign{take//10}"/str(take), rng.random(1662)
+        place.mkdir(parents=True)
+        for number in range(frames): np.save(place/f"{number}.npy", row + .01*rng.standard_normal(1662))
+
+def measure_keypoints(bench) -> list: # of a `Workbench`; `Row`s
+    "Keypoint folders per second, against reading their files."
+    from asl_nb.benchmark import Row, take_turns
+    count, folder = 30 if bench.quick else 400, bench.folder/"keypoints"
+    write_keypoint_folders(folder, count)
+    def convert(): extract(folder, bench.folder/"converted", participant="nobody", overwrite=True, progress=False)
+    def read(): return [np.load(path) for path in folder.rglob("*.npy")]
+    turns = take_turns({"ours": convert, "read": read}, bench.seconds, least=1 if bench.quick else 3)
+    return [Row("converting keypoints", "clips/s", *[count/turns[name].best for name in ("ours", "read")], "numpy, only reading the files", target="≥ 200 clips/s",
+                details={"frames each": 30})]
+
+def measure_film(
+    bench, # a `Workbench`
+    film:str|os.PathLike|None=None, # of a person
+) -> list: # `Row`s
+    "Milliseconds per picture of a film, against decoding and Holistic alone."
+    from asl_nb.benchmark import Row, take_turns
+    name = "landmarks of a film"
+    if film is None: return [Row(name, skipped="give a film of a person: --film")]
+    cv2, holistic = load_library("cv2"), load_holistic()
+    pictures = sum(1 for _ in read_video(film))
+    def alone():
+        with holistic.Holistic(model_complexity=1) as extractor, _open_video(Path(film)) as pictures:
+            while (good_picture := pictures.read())[0]: extractor.process(cv2.cvtColor(good_picture[1], cv2.COLOR_BGR2RGB))
+    turns = take_turns({"ours": lambda: extract_video(film, frames_per_second=None), "alone": alone}, bench.seconds, least=3)
+    return [Row(name, "ms/picture", *[1e3*turns[each].best/pictures for each in ("ours", "alone")], "decoding and Holistic alone", less_is_better=True, target="≥ 0.9×",
+                details={"pictures": pictures, "median/best": turns["ours"].spread})]

@@ -169,7 +169,7 @@ def write_clip(
     frame = np.repeat(np.arange(first_frame, first_frame + len(clip), dtype=np.int16), NUM_LANDMARKS)
     xyz = np.ascontiguousarray(clip.reshape(-1, 3).T, dtype=np.float32)
     table = pa.table([frame, part, np.tile(index, len(clip)), *xyz], names=list(COLUMNS))
-    with atomic_write(path) as temporary: pq.write_table(table, temporary)
+    with atomic_write(path) as temporary: pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3])) # coordinates hardly ever repeat
 
 # %% ../nbs/01_clips.ipynb #c039
 def evenly_spaced(

@@ -195,11 +195,11 @@ def play_clip(
     pictures = {}
     def picture(t):
         if t not in pictures:
-            figure = Figure(figsize=(3.2, 2.6), dpi=80)
+            figure = Figure(figsize=(3.2, 2.6), dpi=110)
             draw_frame(clip[t], figure.subplots(), title=f"{title or 'clip'} – frame {t} of {len(clip)}")
             pictures[t] = as_png(figure)
         return pictures[t]
-    screen = widgets.Image(value=picture(0), format="png")
+    screen = widgets.Image(value=picture(0), format="png", layout={"align_self": "flex-start"}) # in its own size
     play = widgets.Play(max=len(clip) - 1, interval=int(1000/frames_per_second))
     slider = widgets.IntSlider(max=len(clip) - 1, description="frame")
     widgets.jslink((play, "value"), (slider, "value"))

@@ -49,7 +49,7 @@ class EvenPace:
         if step <= 0: self.ignored += 1
         if step <= 0 or not self.pulse(seconds - self.origin): return [], None
         before, self.last = self.last, (seconds, frame)
-        if self.ticks == 0 and abs(step*self.rate - 1) < .1:
+        if self.first == before[0] and abs(step*self.rate - 1) < .1:
             self.first = seconds
             return [(seconds, frame)], None
         return self._between(before, seconds, frame), None
@@ -90,9 +90,9 @@ class Idle(Event):
 @dataclass(frozen=True)
 class Cutting:
     "When a sign begins and ends, in what a spotter says."
-    level:float=.5 # a frame belongs to a sign if it is at least so probable
+    level:float=.4 # a frame belongs to a sign if it is at least so probable
     begin:int=2 # so many such frames in a row begin a sign
-    pause:int=4 # so many other frames end it
+    pause:int=2 # so many other frames end it
     margin:float=.1 # seconds kept before and after
     shortest:float=.2 # seconds; what is shorter is no sign
     longest:float=10. # seconds; what is longer is no sign

@@ -144,9 +144,12 @@ class LearnedSpotter:
     def __init__(self,
         weights:Mapping[str, np.ndarray]|str|os.PathLike|None=None, # or a file of `write_spotter`; None = those that come with the package
     ):
-        if weights is None: weights = Path(str(files("asl_nb")/"data"/SHIPPED))
+        if weights is None: weights = self.shipped()
         self.weights = weights if isinstance(weights, Mapping) else read_spotter(weights)
         self.describer, self.window, self.count = Describer(), deque(maxlen=WINDOW), 0
+
+    @staticmethod
+    def shipped() -> Path: return Path(str(files("asl_nb")/"data"/SHIPPED))
 
     def reset(self):
         "Forget all frames."

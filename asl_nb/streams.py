@@ -28,7 +28,7 @@ from .landmarks import NOSE_TIP, PARTS, POSE, mirror_clip
 from .model import ASLModel
 from .preprocessing import ASPECT
 from .recognizer import Cutting, EvenPace, Recognizer, SignEnded, classify
-from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter, MotionSpotter
+from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter, MotionSpotter, judge_windows
 from .synthetic import drift, ease
 
 # %% ../nbs/53_streams.ipynb #af195e72
@@ -323,9 +323,9 @@ class Stopwatch:
     "A model, and the time that it takes."
     def __init__(self, model): self.model, self.temperature, self.seconds = model, model.temperature, 0.
     def __call__(self, *given):
-        start = time.perf_counter()
+        start = time.process_time()
         try: return self.model(*given)
-        finally: self.seconds += time.perf_counter() - start
+        finally: self.seconds += time.process_time() - start
 
 def oracle_answer(
     model:ASLModel, classes:Sequence[str],
@@ -345,12 +345,12 @@ def watch(
     frames, times = film_frames(stream, filming, rng)
     watched = Stopwatch(model)
     recognizer = Recognizer(watched, classes, filming.mirrored, **settings)
-    answers, start = [], time.perf_counter()
+    answers, start = [], time.process_time()
     for frame, moment in zip(frames, times):
         answers += [Answer(event.start, event.seconds, event.sign, moment) for event in recognizer(frame, moment)
                     if isinstance(event, SignEnded) and event.sign]
     score = count_mistakes(stream, answers)
-    score.frames, score.seconds = len(frames), time.perf_counter() - start - watched.seconds
+    score.frames, score.seconds = len(frames), time.process_time() - start - watched.seconds
     if filming.mirrored: frames = mirror_clip(frames)
     score.oracle = sum(oracle_answer(model, classes, frames, times, span) != span.name for span in stream.signs)
     return score, answers

@@ -9,7 +9,6 @@ __all__ = ['CHECKPOINT_FORMAT', 'KEPT', 'random_states', 'restore_random_states'
 # %% ../nbs/36_checkpoint.ipynb #c003
 import os
 import random
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

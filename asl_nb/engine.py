@@ -8,7 +8,6 @@ __all__ = ['SKIPS', 'pick_precision', 'Engine', 'StepResult', 'count_answers', '
 
 # %% ../nbs/35_engine.ipynb #c003
 import math
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta

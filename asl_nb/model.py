@@ -20,7 +20,7 @@ from .attention import AttentionPooling, TemporalAttention
 from .clips import InputError, atomic_write
 from .lstm import BidirectionalLSTM
 from .masking import MaskedBatchNorm, masked_max, masked_mean
-from .preprocessing import GUIDE_FEATURES, POINT_SETS, PreprocessingLayer, check_choice
+from .preprocessing import POINT_SETS, PreprocessingLayer, check_choice
 from .regularizers import AdaptiveDropout, LateDropout
 from .tcn import TemporalConvBlock
 from .transformer import Conv1DBlock, TransformerBlock

@@ -28,6 +28,11 @@ test: .venv/everything browser-files ## every check: the lessons, then pytest (e
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -n 2 tests
 
+check: .venv/everything ## a minute: linter, types, export in step, notebooks clean, course and commands
+	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py
+	$(BIN)/mypy --config-file .ci/mypy.ini asl_nb
+	$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_course.py -k "not solutions"
+
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
 	$(BIN)/python -m pytest --slow -n 2 tests

@@ -14,7 +14,6 @@ __all__ = ['CLIPS', 'MEDIAN_FRAMES', 'MEAN_FRAMES', 'LATENCY_FRAMES', 'GROWTH', 
            'draw_scaling']
 
 # %% ../nbs/38_benchmark.ipynb #c003
-import json
 import os
 import shutil
 import subprocess

@@ -37,7 +37,7 @@ from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip, write_clip
 from .datasets import SIGN_MAP, TABLE
-from .landmarks import NUM_LANDMARKS, PARTS, POSE, POSE_NAMES, draw_frame
+from .landmarks import NUM_LANDMARKS, PARTS, POSE, draw_frame
 
 # %% ../nbs/50_capture.ipynb #c006
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",

@@ -23,7 +23,7 @@ import pandas as pd
 from .clips import InputError, atomic_write
 from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs, as_names, folder_kind, read_sign_map,
                              read_table, sign_names)
-from .inspection import Inspection, describe_inspection, file_faults, inspect_table, read_facts, refuse_faults, write_pictures
+from .inspection import Inspection, describe_inspection, file_faults, inspect_table, read_facts, write_pictures
 
 # %% ../nbs/46_preparation.ipynb #c006
 def read_signs(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .batches import frame_mask
-from .landmarks import FACE_CURVES, LEFT_HAND_POINTS, MIRROR, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
+from .landmarks import FACE_CURVES, LEFT_HAND_POINTS, MIRROR, NOSE_TIP, NUM_LANDMARKS, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
 
 # %% ../nbs/10_preprocessing.ipynb #c008
 def shorten(

@@ -21,7 +21,7 @@ from .capture import (LandmarkExtractor, Recordings, Settings, only_writer, load
                             extractor_facts, file_clips, resample_clip, seen_shares)
 from .clips import InputError
 from .datasets import as_names
-from .landmarks import COLOURS, EDGES, NUM_LANDMARKS, PARTS
+from .landmarks import COLOURS, EDGES
 
 # %% ../nbs/51_recorder.ipynb #c006
 class Take:

@@ -8,7 +8,6 @@ Symbols in backticks become links. nbs/sidebar.yml, which Quarto reads too, give
 import ast
 import base64
 import io
-import json
 import os
 import re
 import shutil
@@ -220,11 +219,10 @@ def contents(made):
 
 def map_of_rooms(rooms):
     "A diagram of who imports whom, and the same as a table; an import that another import brings along is not drawn."
-    imports = {}
-    for path, notebook in rooms:
+    imports, reach = {}, {}
+    for _, notebook in rooms:
         source = "\n".join(ast.unparse(node) for statements in exported(notebook) for node in statements)
         imports[module_of(notebook)] = {f"asl_nb.{name}" for name in re.findall(r"^ *from asl_nb\.(\w+) import", source, re.M)} - {module_of(notebook)}
-    reach = {}
     for module in imports: reach[module] = imports[module].union(*(reach[each] for each in imports[module]))
     lines, rows = [], []
     for path, notebook in rooms:
@@ -251,7 +249,7 @@ def main(folder=ROOT/"docs"/"_src"):
     pages = Path(folder)
     notebooks = {path: nbformat.read(path, 4) for path in notebook_paths()}
     rooms = [(path, notebook) for path, notebook in notebooks.items() if module_of(notebook)]
-    links = Links([notebook for path, notebook in rooms])
+    links = Links([notebook for _, notebook in rooms])
     if pages.exists(): shutil.rmtree(pages)
     shutil.copytree(NOTEBOOKS/"images", pages/"images")
     for path, notebook in notebooks.items():

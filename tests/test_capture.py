@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from asl_nb import capture
-from asl_nb.capture import (LandmarkExtractor, Recordings, Source, content_id, draw_over, extract, extract_video, find_segments, frame_from,
-                            read_keypoints, read_pose, read_video, resample_clip, video_facts, write_overlays)
+from asl_nb.capture import (LandmarkExtractor, Recordings, draw_over, extract, extract_video, frame_from,
+                            read_keypoints, read_pose, read_video, video_facts, write_overlays)
 from asl_nb.clips import InputError, read_clip
 from asl_nb.datasets import load_folder, read_table
 from asl_nb.landmarks import NUM_LANDMARKS, PARTS, mirror_clip

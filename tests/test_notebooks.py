@@ -83,6 +83,7 @@ def test_room_imports_only_from_rooms_before_it(path):
 
 @by_name
 def test_outputs_are_fit_to_publish(path):
+    assert "widgets" not in nbformat.read(path, 4).metadata, "the state of widgets; run nbs/_tools/renew.py"
     for cell in cells(path):
         outputs = json.dumps(cell.outputs)
         assert len(outputs) < 100_000, f"over 100 kB of output: {cell.source[:60]}"

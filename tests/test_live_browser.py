@@ -48,7 +48,10 @@ def pictures_of(tmp_path):
 
 def sign_before_the_camera(browser, shot):
     "Camera on, something is seen and named or refused, camera off."
-    recorder.wait_for(lambda: browser.text(".asl-live .news") == "Press Camera on.", 240, "the app")
+    def app_is_there():
+        browser.run("document.querySelector('.jp-Dialog .jp-mod-accept')?.click()")  # "Select kernel", if we were too early
+        return browser.text(".asl-live .news") == "Press Camera on."
+    recorder.wait_for(app_is_there, 240, "the app")
     browser.run("document.querySelector('.asl-live').scrollIntoView({block: 'center'})")
     browser.run("document.querySelector('.asl-live button.on').click()")
     recorder.wait_for(lambda: browser.text(".asl-live .news") == "The camera is on.", 60, "the camera")
@@ -72,6 +75,8 @@ def test_the_tutorial_in_jupyterlab(folder, browser, tmp_path):
         recorder.wait_for(lambda: recorder.fetch(f"http://127.0.0.1:{port}/api/status"), 120, "JupyterLab")
         browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/lab/tree/live.ipynb?reset")
         recorder.wait_for(lambda: browser.run("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status == 'idle'"), 180, "a kernel")
+        named = "[...document.querySelectorAll('.jp-KernelName, [data-jp-item-name=kernelName]')].some(part => part.textContent.includes('Python'))"
+        recorder.wait_for(lambda: browser.run(named), 60, "the name of the kernel")
         time.sleep(3)
         browser.run("jupyterapp.commands.execute('notebook:run-all-cells').catch(() => 0), 1")
         sign_before_the_camera(browser, pictures_of(tmp_path)/"live_lab.png")

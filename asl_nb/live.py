@@ -254,7 +254,7 @@ function render({model, el}) {
   const canvas = make("canvas", page, {width: 640, height: 480}), context = canvas.getContext("2d");
   const news = make("div", page, {className: "news", role: "status", textContent: "Press Camera on."});
   const video = Object.assign(document.createElement("video"), {muted: true, playsInline: true}), sent = document.createElement("canvas");
-  const state = {points: null, waiting: 0};
+  const state = {shown: false, waiting: 0};
   const say = (text, trouble) => { news.textContent = text; news.classList.toggle("trouble", !!trouble); };
   function send(seconds) {
     state.waiting = performance.now();
@@ -263,8 +263,7 @@ function render({model, el}) {
   }
   function watch() { nextPicture(video, seconds => {
     if (!video.srcObject) return;
-    context.drawImage(video, 0, 0, canvas.width, canvas.height);
-    if (state.points) drawFigure(context, state.points, model.get("lines"));
+    if (!state.shown) context.drawImage(video, 0, 0, canvas.width, canvas.height);
     if (!state.waiting) send(seconds);
     else if (performance.now() - state.waiting > 10000) say("The kernel does not answer. Is another cell running?", true);
     watch();
@@ -273,7 +272,7 @@ function render({model, el}) {
     try { await openCamera(video); }
     catch (error) { return say(TROUBLE[error.name] ?? `The camera cannot be opened: ${error.name} ${error.message ?? ""}`, true); }
     for (const each of [canvas, sent]) Object.assign(each, {width: video.videoWidth, height: video.videoHeight});
-    Object.assign(state, {points: null, waiting: 0});
+    Object.assign(state, {shown: false, waiting: 0});
     [on.disabled, off.disabled] = [true, false];
     say("The camera is on.");
     model.send({type: "begin"});
@@ -282,8 +281,11 @@ function render({model, el}) {
   off.onclick = () => { closeCamera(video); model.send({type: "end"}); [on.disabled, off.disabled] = [false, true]; say("The camera is off."); };
   model.on("msg:custom", (message, [bytes]) => {
     if (message.trouble) say(message.trouble, true);
-    if (bytes) state.points = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
     state.waiting = 0;
+    if (!bytes || !video.srcObject) return;
+    state.shown = true;
+    context.drawImage(sent, 0, 0);
+    drawFigure(context, new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)), model.get("lines"));
   });
   return () => closeCamera(video);
 }

@@ -40,7 +40,7 @@ test-slow: .venv/everything ## the long lessons and tests too
 # What pages load in a browser comes from npm; without npm the tests that need it are skipped, and say so.
 .PHONY: browser-files
 browser-files:
-	if command -v npm >/dev/null; then $(MAKE) --no-print-directory docs/demo/vendor/ready docs/_static/vendor/ready; fi
+	if command -v npm >/dev/null; then $(MAKE) --no-print-directory -k docs/demo/vendor/ready docs/_static/vendor/ready || echo "npm fetched nothing; tests of pages are skipped"; fi
 
 docs/demo/vendor/ready: docs/vendor_demo.sh docs/npm.sh
 	sh docs/vendor_demo.sh

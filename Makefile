@@ -4,7 +4,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # Two tests at a time, a core each.
 test test-slow: export OMP_NUM_THREADS = 1
-.PHONY: help setup demo test test-slow lab notebooks wheel clean
+.PHONY: help setup demo test test-slow check lab notebooks docs docs-pages wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -24,13 +24,37 @@ setup: .venv/ready ## make .venv with everything pinned, and the git hooks for n
 demo: .venv/ready ## train on the synthetic signers (about a minute of training on two cores)
 	$(BIN)/asl-nb train
 
-test: .venv/everything ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program)
+test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -n 2 tests
 
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
 	$(BIN)/python -m pytest --slow -n 2 tests
+
+# What pages load in a browser comes from npm; without npm the tests that need it are skipped, and say so.
+.PHONY: browser-files
+browser-files:
+	if command -v npm >/dev/null; then $(MAKE) --no-print-directory docs/demo/vendor/ready docs/_static/vendor/ready; fi
+
+docs/demo/vendor/ready: docs/vendor_demo.sh docs/npm.sh
+	sh docs/vendor_demo.sh
+	touch $@
+
+docs/_static/vendor/ready: docs/vendor_site.sh docs/npm.sh
+	sh docs/vendor_site.sh
+
+docs/demo/data/demo.json: .venv/everything
+	$(BIN)/python docs/demo/build.py page
+
+docs: docs-pages docs/demo/vendor/ready docs/demo/data/demo.json ## the site, with the page that recognises signs in the browser, in _docs/
+	rm -rf _docs/demo && cp -r docs/demo _docs/demo
+
+docs-pages: .venv/everything docs/_static/vendor/ready # the site alone, from the notebooks as they are
+	$(BIN)/python docs/signer.py docs/_static/signer.json
+	$(BIN)/python docs/pages.py
+	$(BIN)/sphinx-build -W --keep-going -n -q -j auto -b html -c docs -d docs/_build/doctrees docs/_src docs/_build/html
+	rm -rf _docs && cp -r docs/_build/html _docs
 
 lab: .venv/ready ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['frame_mask', 'Batch', 'collate_clips', 'padding_share', 'sort_in_pools', 'cut_batches', 'balanced_weights',
-           'draw_clips', 'BucketBatchSampler', 'clip_lengths', 'make_loader']
+           'draw_clips', 'check_sharing', 'BucketBatchSampler', 'clip_lengths', 'make_loader']
 
 # %% ../nbs/04_batches.ipynb #c003
 from collections.abc import Iterator, Sequence
@@ -128,8 +128,21 @@ def draw_clips(
 ) -> np.ndarray: # `(N,)` positions, some several times, some not at all
     "As many clips as there are, each as often as its weight says, rounded up or down."
     order = rng.permutation(len(weights))
+    order = order[weights[order].argsort(kind="stable")] # alike weights side by side, so that their clips come as often as they should together
     ends = (weights[order].cumsum()*len(weights)).clip(max=len(weights) - .5)
     return order[np.searchsorted(ends, np.arange(len(weights)) + rng.uniform(0, .5))]
+
+# %% ../nbs/04_batches.ipynb #daaaf6b4
+def check_sharing(
+    clips:int, rank:int, world_size:int, # processes are counted from 0
+    **sizes:int, # by name, each at least 1
+):
+    "Raise unless every process can have its share of every batch."
+    for name, value in dict(world_size=world_size, **sizes).items():
+        if value < 1: raise ValueError(f"{name} must be at least 1, received: {value}")
+    if not 0 <= rank < world_size: raise ValueError(f"rank must be from 0 to {world_size - 1}, received: {rank}")
+    if clips < world_size:
+        raise InputError(f"data: {clips} clips cannot be shared by {world_size} processes; start fewer, or use more clips")
 
 # %% ../nbs/04_batches.ipynb #c047
 class BucketBatchSampler(Sampler[list[int]]):
@@ -147,11 +160,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         weights:np.ndarray|None=None, # with `shuffle`: `(N,)` how often each clip is drawn, see `draw_clips`; None: once in an epoch
     ):
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        for name, value in dict(batch_size=batch_size, frame_budget=frame_budget or 1, world_size=world_size, pool=pool).items():
-            if value < 1: raise ValueError(f"{name} must be at least 1, received: {value}")
-        if not 0 <= rank < world_size: raise ValueError(f"rank must be from 0 to {world_size - 1}, received: {rank}")
-        if len(self.lengths) < world_size:
-            raise InputError(f"data: {len(self.lengths)} clips cannot be shared by {world_size} processes; start fewer, or use more clips")
+        check_sharing(len(self.lengths), rank, world_size, batch_size=batch_size, frame_budget=frame_budget or 1, pool=pool)
         self.batch_size, self.frame_budget, self.shuffle, self.seed = batch_size, frame_budget, shuffle, seed
         self.rank, self.world_size, self.pool, self.blur, self.weights, self.first = rank, world_size, pool, blur, weights, 0
         self.set_epoch(0)

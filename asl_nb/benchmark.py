@@ -45,7 +45,7 @@ from .datasets import ClipDataset
 from .hardware import describe_hardware, package_versions
 from .landmarks import LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
 from .model import ASLModel, count_parameters
-from .preprocessing import LEFT_WRIST, RIGHT_WRIST, PreprocessingLayer
+from .preprocessing import PreprocessingLayer
 from .store import pack_clips
 
 # %% ../nbs/38_benchmark.ipynb #c008
@@ -192,16 +192,17 @@ def plain_features(
     for frame in range(len(clip)):
         row = []
         for point in points:
-            anchor = LEFT_WRIST if point in LEFT_HAND_POINTS else RIGHT_WRIST if point in RIGHT_HAND_POINTS else NOSE_TIP
+            anchor = LEFT_HAND_POINTS[0] if point in LEFT_HAND_POINTS else RIGHT_HAND_POINTS[0] if point in RIGHT_HAND_POINTS else NOSE_TIP
             now, before, earlier = [position(frame - ago, point) for ago in range(3)]
             velocity, last_velocity = now - before, before - earlier
             acceleration = velocity - last_velocity
             relative = velocity - (position(frame, anchor) - position(frame - 1, anchor))
             both = np.hypot(*velocity[:2]) + np.hypot(*last_velocity[:2])
             steady = 1 - np.hypot(*acceleration[:2])/(both + 1e-6)
-            row.extend([*now, *velocity, *acceleration, *relative[:2], steady])
+            row.append([*now, *velocity, *acceleration, *relative[:2], steady])
         features.append(row)
-    return np.nan_to_num(np.array(features, dtype=np.float32), nan=0.)
+    groups = np.split(np.array(features, dtype=np.float32), [3, 6, 9, 11], -1) # position, velocity, acceleration, relative motion, consistency
+    return np.nan_to_num(np.concatenate([group.reshape(len(clip), -1) for group in groups], 1), nan=0.)
 
 # %% ../nbs/38_benchmark.ipynb #c029
 class PlainConvolution(nn.Module):

@@ -55,7 +55,7 @@ def progress_bar(
     disable:bool=False, # True: never show a bar
 ) -> tqdm: # the same items, in order
     "Go through something and show how far we are, if somebody watches."
-    hidden = disable or not (in_notebook() or sys.stderr.isatty())
+    hidden = disable or "TQDM_DISABLE" in os.environ or not (in_notebook() or sys.stderr.isatty())
     return tqdm(iterable, desc=description, total=total, leave=False, dynamic_ncols=True, **{"disable": True} if hidden else {})
 
 # %% ../nbs/01_clips.ipynb #c018
@@ -169,7 +169,7 @@ def write_clip(
     frame = np.repeat(np.arange(first_frame, first_frame + len(clip), dtype=np.int16), NUM_LANDMARKS)
     xyz = np.ascontiguousarray(clip.reshape(-1, 3).T, dtype=np.float32)
     table = pa.table([frame, part, np.tile(index, len(clip)), *xyz], names=list(COLUMNS))
-    with atomic_write(path) as temporary: pq.write_table(table, temporary)
+    with atomic_write(path) as temporary: pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3])) # coordinates hardly ever repeat
 
 # %% ../nbs/01_clips.ipynb #c039
 def evenly_spaced(

@@ -31,9 +31,9 @@ from .trainer import Trainer, resume, train
 
 # %% ../nbs/41_crossval.ipynb #c006
 def make_folds(
-    asked:str|int, # "2002,1002;2003,1005", or how many
+    asked:str|int, # "2002,1002;2003,1005", or "F3=2002,1002", or how many
     table:pd.DataFrame, # one row per clip, with participant_id
-) -> dict[str, tuple[str, ...]]: # "F1", "F2", … -> test signers
+) -> dict[str, tuple[str, ...]]: # name of the fold -> test signers
     "Who is tested in which fold."
     clips = table.participant_id.value_counts().sort_index()
     if len(clips) < 2:
@@ -44,11 +44,14 @@ def make_folds(
         people = [[] for _ in range(count)]
         for name in clips.sort_values(ascending=False, kind="stable").index:
             min(people, key=lambda fold: sum(clips[fold])).append(name)
-    else:
-        people = [as_names(fold) for fold in str(asked).split(";") if fold.strip()]
-        for name in (name for fold in people for name in fold):
+        return {f"F{number}": tuple(fold) for number, fold in enumerate(people, start=1)}
+    folds = {}
+    for number, part in enumerate((part for part in str(asked).split(";") if part.strip()), start=1):
+        given, equals, names = part.rpartition("=")
+        folds[given.strip() if equals else f"F{number}"] = as_names(names)
+        for name in as_names(names):
             if name not in clips: raise InputError(f"folds: {name} is nobody here; there are {', '.join(clips.index)}")
-    return {f"F{number}": tuple(fold) for number, fold in enumerate(people, start=1)}
+    return folds
 
 # %% ../nbs/41_crossval.ipynb #c009
 ALL_BLOCKS = "tcn,lstm,attention,conv,transformer"

@@ -353,7 +353,8 @@ def _signers_by_name(counts:pd.DataFrame, names:tuple[str, ...], keep_signs:bool
 def _signers_by_share(counts:pd.DataFrame, share:float, seed:int, keep_signs:bool, what:str) -> tuple[str, ...]:
     "A seeded choice of signers who together have about `share` of the clips."
     if not 0 < share < 1: raise InputError(f"{what}: must lie between 0 and 1, received {share}; 0.2 holds out a fifth of the clips")
-    if counts.shape[1] < 2: raise InputError(f"{what}: {_listing(counts.columns)} is the only person left, and nobody may be on two sides; add clips of other people")
+    if counts.shape[1] < 2: raise InputError(f"{what}: {_listing(counts.columns)} is the only person left, and nobody may be on two sides; add clips of other people"
+                                             + (", or set it to 0" if what == "validation_share" else ""))
     clips = counts.sum()
     wanted = share*clips.sum()
     order = [name for name in np.random.default_rng(seed).permutation(sorted(counts.columns)) if _can_leave(counts, [name], keep_signs)]
@@ -385,10 +386,21 @@ def split_by_participant(
     held_out = np.isin(dataset.participants, names)
     return dataset.select(~held_out), dataset.select(held_out)
 
+# %% ../nbs/02_datasets.ipynb #e82ecbac
+def _takes_by_share(signs:pd.Series, share:float, seed:int, what:str) -> np.ndarray: # (N,) bool
+    "A seeded choice of about `share` of the clips of each sign: at least one, and never all."
+    if not 0 < share < 1: raise InputError(f"{what}: must lie between 0 and 1, received {share}; 0.2 holds out a fifth of the clips")
+    held_out, generator = np.zeros(len(signs), dtype=bool), np.random.default_rng(seed)
+    for rows in signs.groupby(signs.to_numpy()).indices.values():
+        held_out[generator.permutation(rows)[:min(max(round(share*len(rows)), 1), len(rows) - 1)]] = True
+    if not held_out.any(): raise InputError(f"{what}: there is one person, and a single clip of each sign, so no clip can be held out; "
+                                            "record each sign more often" + (", or set it to 0" if what == "validation_share" else ""))
+    return held_out
+
 # %% ../nbs/02_datasets.ipynb #c087
 @dataclass
 class Parts:
-    "A dataset divided so that nobody is in two parts."
+    "A dataset divided so that nobody is in two parts – unless there is only one person."
     train:ClipDataset # to learn from
     validation:ClipDataset # to choose the best epoch with; may be empty, then nothing is chosen
     test:ClipDataset # to be examined on, once
@@ -402,8 +414,13 @@ class Parts:
         for name, part in sides:
             if not len(part) and name != "validation": raise ValueError(f"every part needs clips, received: an empty {name} part")
             both = [signer for signer in part.signers if signer in seen]
-            if both: raise ValueError(f"{both[0]} must be in one part only, received: in {seen[both[0]]} and {name}")
+            if both and self.only_signer is None: raise ValueError(f"{both[0]} must be in one part only, received: in {seen[both[0]]} and {name}")
             seen |= dict.fromkeys(part.signers, name)
+
+    @property
+    def only_signer(self) -> str|None: # whose clips all of them are; None if there are several people
+        names = {signer for part in (self.train, self.validation, self.test) for signer in part.signers}
+        return names.pop() if len(names) == 1 else None
 
     @property
     def data_kind(self) -> str: # "synthetic" if any training signer is made up, by name; else "recordings"
@@ -411,17 +428,28 @@ class Parts:
 
 # %% ../nbs/02_datasets.ipynb #c091
 def _test_rows(table:pd.DataFrame, participants:tuple[str, ...], share:float, seed:int, keep_signs:bool) -> np.ndarray: # (N,) bool
-    "Which rows belong to the test signers, named or chosen by share."
+    "Which rows belong to the test signers, named or chosen by share; of a single signer, which takes."
     counts = count_clips(table)
+    if counts.shape[1] == 1 and not participants: return _takes_by_share(table.sign, share, seed, "test_share")
     names = (_signers_by_name(counts, participants, False, "test_participants") if participants
              else _signers_by_share(counts, share, seed, keep_signs, "test_share"))
     return table.participant_id.isin(names).to_numpy()
 
+# %% ../nbs/02_datasets.ipynb #b4ce4525
+def _validation_rows(table:pd.DataFrame, tested:set[str], participants:tuple[str, ...], share:float, seed:int) -> np.ndarray: # (N,) bool
+    "Which rows of the training side choose the best epoch."
+    if set(table.participant_id) == tested and not participants: return _takes_by_share(table.sign, share, seed, "validation_share")
+    counts = count_clips(table)
+    names = (_signers_by_name(counts, participants, True, "validation_participants") if participants
+             else _signers_by_share(counts, share, seed, True, "validation_share"))
+    return table.participant_id.isin(names).to_numpy()
+
 # %% ../nbs/02_datasets.ipynb #c092
 def _refuse_shared_signers(train:Iterable[str], test:Iterable[str]):
-    "Raise if a split that somebody else made has a signer on both sides."
-    both = sorted(set(train) & set(test))
-    if both: raise InputError(f"participant_id: {_listing(both)} on both sides, in train/ and in test/; "
+    "Raise if a split that somebody else made has a signer on both sides, and is not of one signer altogether."
+    train, test = set(train), set(test)
+    both = sorted(train & test)
+    if both and len(train | test) > 1: raise InputError(f"participant_id: {_listing(both)} on both sides, in train/ and in test/; "
                               "move all clips of a person to one side, or use a plain folder and let load_parts split it")
 
 # %% ../nbs/02_datasets.ipynb #c093
@@ -468,10 +496,9 @@ def plan_parts(
     known = table.sign.isin(list(classes)).to_numpy()
     part[is_test & wanted] = np.where(known, "test", "set aside")[is_test & wanted]
     if not (part == "test").any(): raise InputError("test: no clip of a trained sign is left to test on; test on other people")
-    counts = count_clips(table[part == "train"])
-    if validators: chosen = _signers_by_name(counts, validators, True, "validation_participants")
-    else: chosen = _signers_by_share(counts, validation_share, seed, True, "validation_share") if validation_share else ()
-    part[(part == "train") & table.participant_id.isin(chosen).to_numpy()] = "validation"
+    if not validators and not validation_share: return part, classes
+    training = np.flatnonzero(part == "train")
+    part[training[_validation_rows(table.iloc[training], set(table.participant_id[part == "test"]), validators, validation_share, seed)]] = "validation"
     return part, classes
 
 # %% ../nbs/02_datasets.ipynb #c097

@@ -5,14 +5,12 @@
 # %% auto #0
 __all__ = ['FINGERS', 'LARGE_PARTS', 'HIDEABLE', 'FOR_AND_AGAINST', 'hide', 'calibrated_logits', 'log_odds', 'effects_of_parts',
            'cut_spans', 'widen', 'effects_in_time', 'frames_read', 'attention_over_frames', 'Explanation', 'explain',
-           'colour_scale', 'draw_evidence', 'draw_parts', 'draw_moments', 'draw_explanation', 'as_png', 'Explorer']
+           'colour_scale', 'draw_evidence', 'draw_parts', 'draw_moments', 'draw_explanation', 'Explorer']
 
 # %% ../nbs/56_explanation.ipynb #c003
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from io import BytesIO
 
 import ipywidgets as widgets
 import numpy as np
@@ -25,7 +23,7 @@ from torch import Tensor
 
 from .clips import InputError
 from .evaluation import Guess, best_guesses
-from .landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS, draw_frame
+from .landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS, Controls, as_png, draw_frame
 from .model import ASLModel
 
 # %% ../nbs/56_explanation.ipynb #c008
@@ -256,15 +254,7 @@ def draw_explanation(
     return figure
 
 # %% ../nbs/56_explanation.ipynb #c043
-def as_png(
-    figure:Figure,
-) -> bytes:
-    "A figure as the content of a PNG file."
-    stream = BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
-
-class Explorer(widgets.VBox):
+class Explorer(Controls):
     "Hide parts of a clip and see what the model says."
     def __init__(self,
         model:ASLModel, # in evaluation mode
@@ -279,7 +269,7 @@ class Explorer(widgets.VBox):
         self.screen = widgets.Image(format="png")
         for control, trait in ((self.frame, "value"), (self.hidden, "value")): control.observe(self.show, trait)
         self.show()
-        super().__init__([self.frame, widgets.HBox([self.screen, self.hidden])])
+        super().__init__([self.frame, widgets.HBox([self.screen, self.hidden])], lambda: as_png(draw_explanation(self.explanation)))
 
     def show(self, change=None):
         "Draw the frame without what is hidden, and what the model says to that."
@@ -291,7 +281,3 @@ class Explorer(widgets.VBox):
         bars.barh([guess.sign for guess in guesses][::-1], [guess.probability for guess in guesses][::-1], color="#0072B2")
         bars.set(xlim=(0, 1), title="what the model says")
         self.screen.value = as_png(figure)
-
-    def _repr_mimebundle_(self, **choices):
-        bundle = super()._repr_mimebundle_(**choices)
-        return bundle | {"image/png": b64encode(as_png(draw_explanation(self.explanation))).decode()} if bundle else bundle

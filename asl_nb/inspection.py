@@ -6,7 +6,7 @@
 __all__ = ['STILL', 'STEPS', 'missing_parts', 'dominant_hand', 'suspicions', 'content_hash', 'hand_path', 'ClipFacts', 'look_at',
            'file_faults', 'refuse_faults', 'read_facts', 'Inspection', 'inspect_table', 'inspect_dataset',
            'draw_balance', 'draw_lengths', 'draw_missing', 'draw_hands', 'draw_paths', 'write_pictures',
-           'write_inspection', 'describe_inspection', 'browse_clips']
+           'write_inspection', 'describe_inspection', 'browse_clips', 'measure_inspection']
 
 # %% ../nbs/45_inspection.ipynb #c003
 import hashlib
@@ -26,8 +26,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
-from .datasets import COLUMNS, count_clips, folder_kind, read_table
-from .landmarks import COLOURS, PARTS, POSE, play_clip
+from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, folder_kind, read_table
+from .landmarks import COLOURS, PARTS, POSE, Controls, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store
 
 # %% ../nbs/45_inspection.ipynb #c008
@@ -449,7 +449,8 @@ def _finding_lines(found:dict) -> list[str]:
     note([" = ".join(group["clips"]) for group in groups if group["across_sides"]], "of these in train and in test")
     note([f"{' = '.join(group['clips'])}: {', '.join(group['signs'])}" for group in groups if len(group["signs"]) > 1], "of these under different signs")
     note([f"{name}: {suspicion}" for name, suspicion in odd.items()], "suspicious clips")
-    note(found["signers_on_both_sides"], "signers in train and in test")
+    if len(found["signers"]) > 1: note(found["signers_on_both_sides"], "signers in train and in test")
+    elif found["signers"]: lines.append(f"  one signer only: a model can be trained and tested on {next(iter(found['signers']))} alone, and its score says nothing about other people")
     note(found["signs_without_training"], "signs only in test")
     note([sign for sign, each in rare.items() if each["clips"] == 1], "signs with a single clip")
     note([sign for sign, each in rare.items() if each["signers"] == 1], "signs with a single signer")
@@ -466,13 +467,13 @@ def describe_inspection(
 def browse_clips(
     inspection:Inspection,
     most:int=200, # clips listed at a time
-) -> widgets.VBox: # children: the filters; the list of clips; the player
+) -> Controls: # children: the filters; the list of clips; the player
     "Choose clips by sign, signer and hand, and play them."
     clips, columns = inspection.read, {"sign": "sign", "signer": "participant_id", "hand": "dominant_hand"}
     filters = {name: widgets.Dropdown(options=[(f"every {name}", None), *((value, value) for value in sorted(set(clips[column])))], description=name)
                for name, column in columns.items()}
     listed, screen = widgets.Dropdown(description="clip"), widgets.VBox()
-    def show(_=None):
+    def show(_):
         row = listed.value
         if row is None: screen.children = [widgets.Label("no clip is like this")]
         else: screen.children = [play_clip(inspection.clip(row), title=f"{clips.sign[row]}, {clips.participant_id[row]}")]
@@ -481,8 +482,24 @@ def browse_clips(
         for name, column in columns.items():
             if filters[name].value is not None: here = here[here[column] == filters[name].value]
         listed.options = [(f"{name}  {odd}".rstrip(), row) for name, odd, row in zip(_clip_names(here), here.suspicion, here.index)][:most]
+        listed.index = 0 if listed.options else None
     listed.observe(show, "value")
     for each in filters.values(): each.observe(choose, "value")
     choose()
-    show()
-    return widgets.VBox([widgets.HBox(list(filters.values())), listed, screen])
+    return Controls([widgets.HBox(list(filters.values())), listed, screen], lambda: film_strip(inspection.clip(listed.value), listed.label))
+
+# %% ../nbs/45_inspection.ipynb #bdb2a0bb
+def measure_inspection(bench) -> list: # of a `Workbench`; `Row`s
+    "Seconds to inspect a label table, against reading it with pandas."
+    from asl_nb.benchmark import CLIPS, Row, take_turns
+    count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    signs, signers = rng.integers(0, 250, count), rng.integers(0, 21, count)
+    table = pd.DataFrame({"path": [f"files/{signer}/{row}.parquet" for row, signer in enumerate(signers)], "participant_id": signers,
+                          "sequence_id": np.arange(count), "sign": [f"sign{sign}" for sign in signs]})
+    table.to_csv(folder/TABLE, index=False)
+    (folder/SIGN_MAP).write_text(json.dumps({sign: number for number, sign in enumerate(sorted(set(table.sign)))}))
+    turns = take_turns({"ours": lambda: describe_inspection(inspect_dataset(folder, table_only=True)), "pandas": lambda: pd.read_csv(folder/TABLE, dtype=str)},
+                       bench.seconds, least=1 if bench.quick else 3)
+    return [Row(f"inspecting {count:,} labels", "s", *[turns[name].best for name in ("ours", "pandas")], "pandas, only reading the table", less_is_better=True, target="< 10 s")]

@@ -5,10 +5,13 @@
 # %% auto #0
 __all__ = ['NUM_LANDMARKS', 'PARTS', 'POSE_NAMES', 'POSE', 'FACE_CURVES', 'HAND_EDGES', 'POSE_EDGES', 'FACE_EDGES', 'EDGES',
            'COLOURS', 'FACE_POINTS', 'LEFT_HAND_POINTS', 'RIGHT_HAND_POINTS', 'POINT_LANDMARKS', 'NOSE_TIP', 'MIRROR',
-           'canonical_face', 'mirror_clip', 'draw_frame', 'draw_frames', 'clip_animation', 'play_clip']
+           'canonical_face', 'mirror_clip', 'draw_frame', 'draw_frames', 'clip_animation', 'as_png', 'Controls',
+           'film_strip', 'play_clip']
 
 # %% ../nbs/00_landmarks.ipynb #c003
 import tempfile
+from base64 import b64encode
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -150,24 +153,55 @@ def clip_animation(
         plt.close(figure)
         return Image(data=path.read_bytes(), format="gif")
 
+# %% ../nbs/00_landmarks.ipynb #53125d1a
+def as_png(
+    figure:Figure,
+) -> bytes:
+    "A figure as the content of a PNG file."
+    stream = BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+class Controls(widgets.VBox):
+    "Widgets under each other, and a picture for where no kernel runs."
+    def __init__(self,
+        children:Sequence, # the widgets, from top to bottom
+        picture:Callable[[], bytes], # makes the picture, PNG, when it is needed
+    ):
+        super().__init__(children)
+        self.picture = picture
+
+    def _repr_mimebundle_(self, **choices):
+        return super()._repr_mimebundle_(**choices) | {"image/png": b64encode(self.picture()).decode()}
+
+# %% ../nbs/00_landmarks.ipynb #cbbedbdd
+def film_strip(
+    clip:np.ndarray, # `(T, 543, 3)`
+    title:str|None=None,
+) -> bytes: # PNG
+    "Five frames of a clip side by side, as a file's content."
+    figure = draw_frames(clip, 5)
+    if title: figure.axes[0].set_ylabel(title)
+    plt.close(figure)
+    return as_png(figure)
+
 # %% ../nbs/00_landmarks.ipynb #c047
 def play_clip(
     clip:np.ndarray, # `(T, 543, 3)`
     frames_per_second:float=15,
     title:str|None=None,
-) -> widgets.VBox: # children: the picture; and a row of play button and slider
+) -> Controls: # children: the picture; and a row of play button and slider
     "A player with play, pause and a slider to scrub through the frames."
     pictures = {}
     def picture(t):
         if t not in pictures:
-            figure, stream = Figure(figsize=(3.2, 2.6), dpi=80), BytesIO()
+            figure = Figure(figsize=(3.2, 2.6), dpi=110)
             draw_frame(clip[t], figure.subplots(), title=f"{title or 'clip'} – frame {t} of {len(clip)}")
-            figure.savefig(stream, format="png")
-            pictures[t] = stream.getvalue()
+            pictures[t] = as_png(figure)
         return pictures[t]
-    screen = widgets.Image(value=picture(0), format="png")
+    screen = widgets.Image(value=picture(0), format="png", layout={"align_self": "flex-start"}) # in its own size
     play = widgets.Play(max=len(clip) - 1, interval=int(1000/frames_per_second))
     slider = widgets.IntSlider(max=len(clip) - 1, description="frame")
     widgets.jslink((play, "value"), (slider, "value"))
     slider.observe(lambda change: setattr(screen, "value", picture(change["new"])), "value")
-    return widgets.VBox([screen, widgets.HBox([play, slider])])
+    return Controls([screen, widgets.HBox([play, slider])], lambda: film_strip(clip, title))

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from .clips import InputError, atomic_write
-from .datasets import (SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs, as_names, folder_kind, read_sign_map,
+from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs, as_names, folder_kind, read_sign_map,
                              read_table, sign_names)
-from .inspection import Inspection, describe_inspection, inspect_table, read_facts, refuse_faults, write_pictures
+from .inspection import Inspection, describe_inspection, file_faults, inspect_table, read_facts, refuse_faults, write_pictures
 
 # %% ../nbs/46_preparation.ipynb #c006
 def read_signs(
@@ -166,15 +166,16 @@ class Preparation:
     classes:tuple[str, ...] # the `K` signs, in the order of their numbers
     test_participants:tuple[str, ...] # who is tested
     set_aside:dict[str, int] # sign -> number of test clips that were left out, for nobody trains it
-    skipped:list[str] # one line for each clip that cannot be read
+    skipped:list[str] # one line for each clip that cannot be read, or is not there
     copied:bool # copies, not links
+    table_only:bool # clips were chosen, and neither read nor linked
     inspection:Inspection # of all clips that are in
 
     def __repr__(self): return f"Preparation: {self.counts['train']:,} clips to train, {self.counts['test']:,} to test, in {Path(self.out).name}"
     @property
     def counts(self): return {side: int((self.inspection.clips.side == side).sum()) for side in ("train", "test")}
     def as_dict(self):
-        return {"made_by": MADE_BY, "version": 1, "source": self.source, "out": self.out, "copied": self.copied, "classes": list(self.classes),
+        return {"made_by": MADE_BY, "version": 1, "source": self.source, "out": self.out, "copied": self.copied, "table_only": self.table_only, "classes": list(self.classes),
                 "clips": self.counts, "test_participants": list(self.test_participants), "set_aside": self.set_aside, "skipped": self.skipped,
                 "inspection": self.inspection.as_dict()}
 
@@ -190,10 +191,17 @@ def _readable(
     if not good.any(): raise InputError(f"{source}: none of the {len(table):,} clips can be read, the first because of {skipped[0]}")
     return table[good].reset_index(drop=True), facts[good].reset_index(drop=True), paths[good], skipped
 
+def _from_table(source:Path, table:pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, list[str]]: # as `_readable`, of clips nobody has read
+    "Take every clip for good, and list those that are not there."
+    nothing = inspect_table(table)
+    facts = nothing.clips.drop(columns=["side", *COLUMNS])
+    absent = [f"{source/name}: {fault}" for name, fault in zip(table.path, file_faults(source, table.path)) if fault]
+    return table.reset_index(drop=True), facts, nothing.hand_paths, absent
+
 def _fill(folder:Path, source:Path, copy:bool, prepared:Preparation):
-    "Write both sides and the report."
+    "Write both sides, if there are clips, and the report."
     clips = prepared.inspection.clips
-    for side in ("train", "test"): write_side(folder/side, source, clips[clips.side == side], prepared.classes, copy)
+    for side in () if prepared.table_only else ("train", "test"): write_side(folder/side, source, clips[clips.side == side], prepared.classes, copy)
     write_pictures(prepared.inspection, folder)
     content = json.dumps(prepared.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(folder/REPORT) as temporary: temporary.write_text(content + "\n", encoding="utf-8")
@@ -217,6 +225,7 @@ def prepare(
     seed:int=0, # of the choice by share
     jobs:int|None=None, # processes, as in `read_facts`
     progress:bool=True, # show a progress bar
+    table_only:bool=False, # choose and report from the table alone: read no clip, link none, list the files that are not there
 ) -> Preparation:
     "Make a training folder of some signs, split by signer. Raises `InputError`, and writes nothing, if it cannot be made."
     source, place = Path(source), Path(os.path.realpath(out))
@@ -226,13 +235,13 @@ def prepare(
     with _naming(source): side, _ = select_clips(table, order, *choices)
     chosen = table[side != "left out"]
     with built_beside(place) as built:
-        if not copy: _try_link(source, chosen.path, built)
-        table, facts, paths, skipped = _readable(source, chosen, skip_bad, jobs, progress)
+        if not copy and not table_only: _try_link(source, chosen.path, built)
+        table, facts, paths, skipped = _from_table(source, chosen) if table_only else _readable(source, chosen, skip_bad, jobs, progress)
         with _naming(source): side, classes = select_clips(table, order, *choices)
         here = np.concatenate([np.flatnonzero(side == "train"), np.flatnonzero(side == "test")])
         inspection = inspect_table(table.assign(side=side).iloc[here], out, facts.iloc[here], paths[here])
         prepared = Preparation(str(source), str(out), classes, tuple(sorted(set(table.participant_id[side == "test"]))),
-                               {str(sign): int(count) for sign, count in table.sign[side == "set aside"].value_counts().items()}, skipped, copy, inspection)
+                               {str(sign): int(count) for sign, count in table.sign[side == "set aside"].value_counts().items()}, skipped, copy, table_only, inspection)
         _fill(built, source, copy, prepared)
         refuse_target(source, place, overwrite)
     return prepared
@@ -243,11 +252,13 @@ def describe_preparation(
 ) -> list[str]: # lines of text
     "What was made, for whom, and what to worry about."
     clips = prepared.inspection.clips
+    how = "chosen from the table of" if prepared.table_only else "copied from" if prepared.copied else "linked from"
     def side(name):
         here = clips[clips.side == name]
         return f"  {name}: {len(here):,} clips by {_listing(sorted(set(here.participant_id)))}"
-    lines = [f"{prepared.out}: {len(clips):,} clips of {len(prepared.classes)} signs, {'copied' if prepared.copied else 'linked'} from {prepared.source}",
+    lines = [f"{prepared.out}: {len(clips):,} clips of {len(prepared.classes)} signs, {how} {prepared.source}",
              side("train"), side("test"), *describe_inspection(prepared.inspection)[1:]]
     if prepared.set_aside: lines.append("set aside, for nobody trains them: " + _listing(f"{sign} ({count})" for sign, count in prepared.set_aside.items()))
-    if prepared.skipped: lines += [f"skipped, for they cannot be read: {len(prepared.skipped):,}", *(f"  {line}" for line in prepared.skipped[:5])]
+    if prepared.skipped: lines += [f"{'not there' if prepared.table_only else 'skipped, for they cannot be read'}: {len(prepared.skipped):,}", *(f"  {line}" for line in prepared.skipped[:5])]
+    if prepared.table_only: lines.append("no clip was read and no training folder made; leave out table-only (and add overwrite) for that")
     return [*lines, f"report: {Path(prepared.out)/REPORT}, with pictures beside it"]

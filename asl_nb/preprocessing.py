@@ -140,8 +140,9 @@ def left_leads(
 ) -> Tensor: # `(B, T)` bool
     "In which frames the left hand leads: those of a left-handed clip, or in a one-handed clip those that show only the left."
     left, right = ~left_wrist[..., 0].isnan(), ~right_wrist[..., 0].isnan()
-    one_handed = (left & right).sum(1) < .3*lengths
-    return torch.where(one_handed[:, None] & (left ^ right), left, left_is_dominant(left_wrist, right_wrist)[:, None])
+    one_handed = (left & right).sum(1, keepdim=True) < .3*lengths[:, None]
+    alone = one_handed & (left ^ right)
+    return alone & left | ~alone & left_is_dominant(left_wrist, right_wrist)[:, None]
 
 # %% ../nbs/10_preprocessing.ipynb #c028
 def fill_gaps(
@@ -254,8 +255,9 @@ def point_features(
     velocity = difference(position)
     acceleration = difference(velocity)
     relative_motion = (velocity - difference(anchors)/scale)[..., :2]
+    place = in_heights(position)[..., :2]/ASPECT # in true proportions
     return {"position": position, "velocity": velocity, "acceleration": acceleration, "relative_motion": relative_motion,
-            "consistency": consistency(velocity, acceleration), "place": position[..., :2], "motion": 5*velocity[..., :2]}
+            "consistency": consistency(velocity, acceleration), "place": place/2, "motion": 5*difference(place)}
 
 def hand_features(
     hands:Tensor, # `(B, T, 2, 21, 3)`

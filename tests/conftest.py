@@ -1,7 +1,10 @@
 """Options shared by all tests."""
+import functools
 import os
 import shutil
 import tempfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,3 +25,37 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"): return
     for item in items:
         if "slow" in item.keywords: item.add_marker(pytest.mark.skip(reason="long; run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def launch():
+    "Starts a headless Chromium, with more flags where a test needs them. One driver serves all tests of a worker: a second one cannot be started beside it."
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install 'asl_nb[check]'", exc_type=ImportError)
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not program: pytest.skip("no Chromium on this machine; install the package chromium")
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as driver:
+        yield lambda *more: driver.chromium.launch(executable_path=program, args=[*flags, *more])
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    "A headless Chromium, started once for each test worker."
+    browser = launch()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def serve():
+    "Start servers for folders; returns the address of the root."
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_): pass
+    servers = []
+    def start(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=folder))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+    yield start
+    for server in servers: server.shutdown(), server.server_close()

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.batches import Batch, BucketBatchSampler, collate_clips, frame_mask, make_loader, padding_share
+from asl_nb.batches import (Batch, BucketBatchSampler, balanced_weights, collate_clips, draw_clips, frame_mask, make_loader,
+                            padding_share)
 from asl_nb.clips import InputError
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -227,3 +228,18 @@ def test_workers_give_the_same_batches_and_draw_no_numbers():
         for ours, theirs in zip(loader, plain, strict=True):
             for left, right in zip(ours, theirs): torch.testing.assert_close(left, right, equal_nan=True)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@settings(max_examples=60, deadline=None)
+@given(clips=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=60), balance=st.floats(0, 1), seed=st.integers(0, 99))
+def test_clips_are_dealt_as_often_as_their_weight_says(clips, balance, seed):
+    weights = balanced_weights(*zip(*clips), balance)
+    times = np.bincount(draw_clips(weights, np.random.default_rng(seed)), minlength=len(clips))
+    assert times.sum() == len(clips)
+    assert (abs(times - weights*len(clips)) < 1 + 1e-6).all()
+
+
+def test_rare_versions_of_a_sign_weigh_more_the_more_balance_is_asked_for():
+    signers, labels = ["a"]*8 + ["b"]*2, [0]*10
+    shares = [balanced_weights(signers, labels, balance)[8:].sum() for balance in (0, .5, 1)]
+    np.testing.assert_allclose(shares, [.2, 1/3, .5])

@@ -12,12 +12,13 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from asl_nb import capture
-from asl_nb.capture import (LandmarkExtractor, Recordings, Source, content_id, extract, extract_video, find_segments, frame_from,
-                            read_keypoints, read_pose, read_video, resample_clip, video_facts)
+from asl_nb.capture import (LandmarkExtractor, Recordings, Source, content_id, draw_over, extract, extract_video, find_segments, frame_from,
+                            read_keypoints, read_pose, read_video, resample_clip, video_facts, write_overlays)
 from asl_nb.clips import InputError, read_clip
 from asl_nb.datasets import load_folder, read_table
 from asl_nb.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
@@ -297,6 +298,46 @@ def test_the_same_film_under_two_signs_comes_to_light(films, tmp_path, stand_in)
     done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
     assert done.clips >= 4 and "is the same recording as anna/hello/take 1.mp4" in done.faults["anna/thank you/copy.mp4"]
     assert len(read_table(tmp_path/"out")) == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
+
+
+def work_that_may_die(source, *task):
+    "Done in another process, which has neither our stand-ins nor our mercy."
+    if "take 2" in source.name: os.kill(os.getpid(), signal.SIGKILL)
+    capture.LandmarkExtractor = BrightPoint
+    return capture._work(source, *task)
+
+
+@pytest.mark.slow
+def test_a_film_whose_process_is_killed_stops_no_other(films, tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(capture, "_work", work_that_may_die)
+    write_film(films/"anna"/"hello"/"take 2.mov", ramp(11))
+    done = extract(films, tmp_path/"out", participant="by-folder", jobs=2, progress=False)
+    assert done.clips == len(load_folder(tmp_path/"out", progress=False)) == 4
+    assert list(done.faults) == ["anna/hello/take 2.mov"] and "take 2.mov: the process that read it was killed" in done.faults["anna/hello/take 2.mov"]
+
+
+def test_a_dataset_of_another_kind_is_not_written_into(films, tmp_path, stand_in):
+    (tmp_path/"out"/"train").mkdir(parents=True)
+    (tmp_path/"out"/"train"/"train.csv").write_text("path,participant_id,sequence_id,sign\n")
+    with pytest.raises(InputError, match="were not made here; give the name of a new folder"): extract(films, tmp_path/"out", jobs=1, progress=False)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
+    for number, name in enumerate(("rot", "blau ü", "no clip")):
+        (tmp_path/"films"/name).mkdir(parents=True)
+        write_film(tmp_path/"films"/name/"1.mp4", ramp(20 + number, (320, 240), block=60))
+    extract([tmp_path/"films"/"rot", tmp_path/"films"/"blau ü"], tmp_path/"out", sign="a", participant="me", mirrored=mirrored, jobs=1, progress=False)
+    files = write_overlays(tmp_path/"films", tmp_path/"out", tmp_path/"looks", progress=False)
+    assert sorted(path.relative_to(tmp_path/"looks").as_posix() for path in files) == ["blau ü/1.mp4.png", "rot/1.mp4.png"]
+    record = Recordings(tmp_path/"out")
+    clip = read_clip(tmp_path/"out"/record.table().path[0])
+    figure = draw_over(tmp_path/"films"/"rot"/"1.mp4", clip, np.arange(len(clip))/30, 3, mirrored)
+    for axis, frame in zip(figure.axes, (0, 10, 19)): # the point lies on what is bright
+        picture = axis.images[0].get_array()
+        x, y = clip[frame, PARTS["right_hand"].start, :2]
+        assert picture[int(y*picture.shape[0]), int(x*picture.shape[1]), 0] > 200
+    plt.close(figure)
 
 
 def test_nobody_in_any_film_is_an_error(tmp_path, stand_in):

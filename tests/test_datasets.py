@@ -386,7 +386,8 @@ def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test,
         return
     sides = (parts.train, parts.validation, parts.test)
     signers = [signer for part in sides for signer in part.signers]
-    assert len(signers) == len(set(signers))
+    assert parts.only_signer or len(signers) == len(set(signers))
+    assert (parts.only_signer is None) == (len({signer for signer, sign in rows if not named or sign in ("hello", "bye")}) > 1)
     assert {part.classes for part in sides} == {parts.train.classes}
     assert set(parts.train.labels.tolist()) == set(range(len(parts.train.classes)))
     assert not test or set(parts.test.signers) <= test
@@ -467,6 +468,29 @@ def test_split_folder(split):
     assert parts.test.signers == ("d",) and len(parts.test) == 3 and set(parts.train.signers + parts.validation.signers) == set("abc")
     with pytest.raises(InputError, match="split already"): load_parts(split, test_participants="d")
     with pytest.raises(InputError, match="validation_participants: no clips of d"): load_parts(split, validation_participants="d")
+
+
+def test_takes_of_a_single_person_are_divided():
+    dataset = memory([("me", sign) for sign in ("hello", "bye") for _ in range(10)] + [("me", "cat")])
+    parts = split_parts(dataset, seed=3)
+    assert parts.only_signer == "me" and parts.train.classes == ("hello", "bye", "cat")
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 2, 4]
+    assert parts.train.summary().loc["cat", "me"] == 1 and parts.test.summary().loc["hello", "me"] == 2
+    assert len({name for part in (parts.train, parts.validation, parts.test) for name in part.sequence_ids}) == 21
+    assert split_parts(dataset, seed=3).test.sequence_ids == parts.test.sequence_ids != split_parts(dataset, seed=4).test.sequence_ids
+    assert len(split_parts(dataset, seed=3, validation_share=0).validation) == 0
+    again = split_parts(parts.train, test=parts.test, validation_share=0)  # divided by somebody else
+    assert again.only_signer == "me" and len(again.test) == 4
+    for options, fault in [(dict(test_participants="me"), "nobody is left to train on"), (dict(validation_participants="me"), "nobody is left to train on"),
+                           (dict(test_share=1), "test_share: must lie between"), (dict(signs="cat"), "record each sign more often")]:
+        with pytest.raises(InputError, match=fault): split_parts(dataset, **options)
+
+
+def test_two_people_are_divided_and_not_their_takes():
+    dataset = memory([(signer, sign) for signer in ("me", "you") for sign in ("hello", "bye") for _ in range(5)])
+    parts = split_parts(dataset, validation_share=0)
+    assert parts.only_signer is None and set(parts.train.signers).isdisjoint(parts.test.signers)
+    with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"): split_parts(dataset)
 
 
 def test_split_folder_with_other_signs_on_the_sides(tmp_path):

@@ -1,14 +1,11 @@
 """The demonstration page in a real browser: it answers what Python answers, plays, scrubs, opens files, and asks no other host for anything."""
-import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +20,15 @@ from asl_nb.synthetic import Signer, perform
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"
 VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 for name, extra in (("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "export"), ("playwright", "check")):
     pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
 if not (PAGE/"build.py").is_file(): pytest.skip("no docs/demo beside the tests", allow_module_level=True)
-if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
 if not (VENDOR/"ort.wasm.min.mjs").is_file(): pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
-
-from playwright.sync_api import sync_playwright  # noqa: E402 (after the skips)
 
 sys.path.insert(0, str(PAGE))
 import build  # noqa: E402
 
 CLASSES = ("hello", "thankyou", "please", "happy", "drink", "mom", "sleep", "bye")
-FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 def wait_for(page, question, seconds=60):
@@ -72,33 +64,6 @@ def folder(tmp_path_factory):
     save_model(folder/"model.pth", model, CLASSES)
     build.write_page_data(folder/"model.pth", folder/"data")
     return folder
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with sync_playwright() as driver: yield driver
-
-
-@pytest.fixture(scope="module")
-def browser(driver):
-    browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
-def serve():
-    "Start servers for folders; returns the address of the root."
-    class Silent(SimpleHTTPRequestHandler):
-        def log_message(self, *_): pass
-    servers = []
-    def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=folder))
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}/"
-    yield start
-    for server in servers: server.shutdown(), server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -308,13 +273,12 @@ def make_film(path):
 
 
 @pytest.mark.slow
-def test_the_camera(driver, address, model, tmp_path):
+def test_the_camera(launch, address, model, tmp_path):
     pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
     make_landmark_models(tmp_path/"holistic_landmarker.task")
     make_film(tmp_path/"camera.y4m")
-    browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-                                                                     f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}"])
+    browser = launch("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}")
     page = browser.new_page(reduced_motion="reduce")
     asked, faults = [], []
     page.on("request", lambda request: asked.append(request.url))

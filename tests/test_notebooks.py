@@ -90,6 +90,15 @@ def test_outputs_are_fit_to_publish(path):
         assert not re.search(r"/(home|root|Users|work)/", outputs), f"a private path in the output of: {cell.source[:60]}"
 
 
+@by_name
+def test_widgets_leave_a_picture_and_no_state(path):
+    assert "widgets" not in nbformat.read(path, 4).metadata, "run nbs/_tools/renew.py for it; widgets need the kernel that made them"
+    for cell in cells(path):
+        for data in (output.get("data", {}) for output in cell.outputs):
+            if "application/vnd.jupyter.widget-view+json" not in data or "RecorderWidget" in data.get("text/plain", ""): continue  # a camera has no picture
+            assert any(kind.startswith("image/") for kind in data), f"nothing to see without a kernel: {cell.source[:60]}; show `Controls`"
+
+
 @by_room
 def test_room_is_written_as_a_lesson(path):
     title = cells(path, "markdown")[0].source

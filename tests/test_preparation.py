@@ -145,8 +145,16 @@ def test_impossible_split(source, out, options, fault):
 def test_one_signer_only(source, out):
     table = read_table(source)
     table[table.participant_id == "ana"].to_csv(source/TABLE, index=False)
-    with pytest.raises(InputError, match="ana is the only person left, and nobody may be on two sides; add clips of other people"): run(source, out)
     with pytest.raises(InputError, match="nobody is left to train on"): run(source, out, test_participants="ana")
+    prepared = run(source, out)
+    assert prepared.counts == {"train": 3, "test": 3} and prepared.test_participants == ("ana",) and prepared.classes == ("go", "mom", "hello")
+    text = "\n".join(describe_preparation(prepared))
+    assert "one signer only" in text and "ana alone, and its score says nothing about other people" in text and "signers in train and in test" not in text
+    assert load_parts(out, validation_share=0, progress=False).only_signer == "ana"
+    sides = [set(read_table(out/side).path) for side in ("train", "test")]
+    assert not sides[0] & sides[1] and [sorted(load_dataset(out)[place]) for place in (1, 3)] == [[0, 1, 2]]*2
+    table[table.participant_id == "ana"].drop_duplicates("sign").to_csv(source/TABLE, index=False)
+    with pytest.raises(InputError, match="there is one person, and a single clip of each sign.*record each sign more often"): run(source, out, overwrite=True)
 
 
 def test_two_signers_are_enough(source, out):
@@ -332,7 +340,8 @@ def test_selection_is_disjoint_complete_and_repeatable(rows, seed, share):
     table = pd.DataFrame(rows, columns=["participant_id", "sign"])
     try: side, classes = select_clips(table, SIGNS, "all", test_share=share, seed=seed)
     except InputError: return
-    assert not set(table.participant_id[side == "train"]) & set(table.participant_id[side == "test"])
+    people = [set(table.participant_id[side == name]) for name in ("train", "test")]
+    assert not people[0] & people[1] or people == [set(table.participant_id)]*2 and len(people[0]) == 1
     assert set(table.sign[side == "train"]) == set(classes) >= set(table.sign[side == "test"])
     assert set(side) <= {"train", "test", "set aside"} and {"train", "test"} <= set(side)
     assert (select_clips(table, SIGNS, "all", test_share=share, seed=seed)[0] == side).all()
@@ -355,6 +364,21 @@ def test_real_label_table_gives_the_guides_split(labels):
     side, classes = select_clips(labels, order, "all", GUIDE_TESTERS)
     assert len(classes) == 250 and (side != "left out").all()
     assert abs((select_clips(labels, order, test_share=.2)[0] == "test").sum()/9510 - .2) < .03
+
+
+@real
+def test_real_label_table_alone_is_enough_to_plan(labels, tmp_path):
+    "No clip is there; the choice and the report are."
+    source, out = tmp_path/"asl signs", tmp_path/"plan"
+    source.mkdir()
+    (source/TABLE).write_bytes(gzip.decompress((SAMPLE/"train_all_labels.csv.gz").read_bytes()))
+    shutil.copy(SAMPLE/SIGN_MAP, source)
+    planned = run(source, out, signs="ASL25", test_participants=GUIDE_TESTERS, table_only=True)
+    assert planned.counts == {"train": 7134, "test": 2376} and len(planned.skipped) == 9510 and planned.classes == ASL25
+    report = json.loads((out/REPORT).read_text(encoding="utf-8"))
+    assert report["table_only"] and report["inspection"]["clips"] == 9510 and len(report["inspection"]["signers"]) == 21
+    assert sorted(os.listdir(out)) == ["balance.png", REPORT] and foreign_files(out) == []
+    assert any("9,510 clips of 25 signs, chosen from the table" in line for line in describe_preparation(planned))
 
 
 @real

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from asl_nb.capture import write_keypoint_folders
+from asl_nb.cli import app
 from asl_nb.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +59,30 @@ def copy(recordings, tmp_path):
 
 
 def one_clip(folder): return sorted(folder.rglob("*.parquet"))[0]
+
+
+def test_one_persons_own_signs_from_recordings_to_a_score(tmp_path):
+    "Two signs that no dictionary has, made by one person: every command says whose score it is."
+    write_keypoint_folders(tmp_path/"takes", 20, frames=6)
+    (tmp_path/"takes"/"sign0").rename(tmp_path/"takes"/"guten Morgen")
+    (tmp_path/"takes"/"sign1").rename(tmp_path/"takes"/"чай")
+    def run(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.stderr
+        return result
+    assert "20 new clips" in run("extract", tmp_path/"takes", "--out", tmp_path/"mine", "--participant", "me").stdout
+    assert "me alone, and its score says nothing about other people" in run("inspect", tmp_path/"mine").stdout
+    assert "not there: 0" not in (planned := run("prepare", "--source", tmp_path/"mine", "--out", tmp_path/"plan", "--signs", "all", "--table-only").stdout)
+    assert "no clip was read and no training folder made" in planned
+    prepared = run("prepare", "--source", tmp_path/"mine", "--out", tmp_path/"split", "--signs", "all").stdout
+    assert "train: 16 clips by me" in prepared and "test: 4 clips by me" in prepared
+    trained = run("train", "--data", tmp_path/"split", "--out", tmp_path/"models", *SMALL).stdout
+    assert "accuracy on new clips of me, who made all of them" in trained and "this score is for me and says nothing about other people" in trained
+    assert "unseen" not in trained
+    scored = run("evaluate", next((tmp_path/"models").glob("*.pth")), "--data", tmp_path/"split", "--json")
+    assert json.loads(scored.stdout)["clips"] == 4 and set(json.loads(scored.stdout)["per_sign"]) == {"guten Morgen", "чай"}
+    assert "this model was trained on me" in scored.stderr
+    assert "20 clips removed" in run("remove", tmp_path/"mine", "--participant", "me").stdout and not list((tmp_path/"mine").rglob("*.parquet"))
 
 
 def test_training_leaves_four_files_that_agree(trained):

@@ -17,9 +17,9 @@ from asl_nb.clips import InputError
 from asl_nb.configuration import RECIPES, TrainingConfig
 from asl_nb.landmarks import PARTS, mirror_clip
 from asl_nb.model import ASLModel, save_model
-from asl_nb.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted, classify
+from asl_nb.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted
 from asl_nb.spotter import LearnedSpotter, MotionSpotter, read_spotter
-from asl_nb.streams import CAMERAS, Answer, Filming, align, count_mistakes, evaluate_streams, labelled_windows, splice, watch
+from asl_nb.streams import CAMERAS, Answer, align, count_mistakes, labelled_windows, splice
 from asl_nb.synthetic import Signer, perform, synthetic_dataset, write_synthetic
 
 SIGNS = ("hello", "thankyou", "please", "happy")

@@ -2,6 +2,8 @@
 
     python nbs/_tools/renew.py               export, run every notebook, clean, write README.md
     python nbs/_tools/renew.py 21_tcn …      the same for the notebooks named
+
+Widgets need the kernel that made them, so their state is not stored; a picture beside them stands in.
 """
 import base64
 import os
@@ -26,7 +28,8 @@ def run(path):
     print(f"running {path.relative_to(ROOT)}", flush=True)
     notebook = nbformat.read(path, 4)
     folder = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=folder).execute()
+    NotebookClient(notebook, timeout=1800, startup_timeout=300, kernel_name="python3", resources=folder, store_widget_state=False).execute()
+    notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, path)
 
 

@@ -1,0 +1,269 @@
+"""Turn the notebooks into pages for Sphinx: docs/_src. Nothing is executed; the outputs are those that were committed.
+
+    python docs/pages.py [FOLDER]
+
+An exported function or class becomes an entry with its parameters, read from the comments beside them, above its source.
+Symbols in backticks become links. nbs/sidebar.yml, which Quarto reads too, gives the order.
+"""
+import ast
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tokenize
+from pathlib import Path
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT/"nbs"
+REPOSITORY = "https://github.com/asl-nb/asl_nb/blob/main/"
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")  # pages that are no notebooks
+
+
+def notebook_paths():
+    hidden = lambda path: any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts)
+    return sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if not hidden(path))
+
+
+def module_of(notebook):
+    found = re.search(r"#\| ?default_exp (\S+)", notebook.cells[0].source)
+    return f"asl_nb.{found[1]}" if found else None
+
+
+def exported(notebook):
+    "The statements of each exported cell."
+    return [ast.parse(cell.source).body for cell in notebook.cells if cell.cell_type == "code" and "#| export" in cell.source]
+
+
+def public(statements):
+    return [node for node in statements if isinstance(node, DEFINITIONS) and node.name[0] != "_"]
+
+
+# ------------------------------------------------------------------ entries for functions and classes
+def comments_by_line(source):
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+
+
+def type_and_help(annotation, default):
+    "`Annotated[Path, Option(help=\"…\")]` is `Path` and a description."
+    told = [keyword.value.value for node in (annotation, default) if node for call in ast.walk(node) if isinstance(call, ast.Call)
+            for keyword in call.keywords if keyword.arg in ("help", "description") and isinstance(keyword.value, ast.Constant)]
+    if isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Annotated": annotation = annotation.slice.elts[0]
+    return annotation, told[0] if told else None
+
+
+def parameters(node):
+    "`(name as it is written in a signature, name, annotation, default)` of a function, or of the fields of a class."
+    if isinstance(node, ast.ClassDef):
+        fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and each.target.id[0] != "_"]
+        return [(each.target.id, each.target.id, each, each.annotation, each.value) for each in fields]
+    given, rows = node.args, []
+    plain = given.posonlyargs + given.args
+    defaults = [None]*(len(plain) - len(given.defaults)) + given.defaults
+    for place, (argument, default) in enumerate(zip(plain, defaults)):
+        if place == len(given.posonlyargs) > 0: rows.append(("/", None, None, None, None))
+        rows.append((argument.arg, argument.arg, argument, argument.annotation, default))
+    if given.vararg: rows.append((f"*{given.vararg.arg}", given.vararg.arg, given.vararg, given.vararg.annotation, None))
+    elif given.kwonlyargs: rows.append(("*", None, None, None, None))
+    rows += [(argument.arg, argument.arg, argument, argument.annotation, default) for argument, default in zip(given.kwonlyargs, given.kw_defaults)]
+    if given.kwarg: rows.append((f"**{given.kwarg.arg}", given.kwarg.arg, given.kwarg, given.kwarg.annotation, None))
+    return [row for row in rows if row[1] not in ("self", "cls")]
+
+
+def short(node):
+    text = ast.unparse(node)
+    return text if len(text) < 70 else "..."
+
+
+def describe(node, comments, module, link, inside=""):
+    "A definition as a Sphinx entry: signature, docstring, a list of parameters; for a class, its methods too."
+    is_class = isinstance(node, ast.ClassDef)
+    decorators = {ast.unparse(each) for each in node.decorator_list}
+    kind = "class" if is_class else "property" if decorators & {"property", "cached_property"} else "method" if inside else "function"
+    source = node
+    if is_class: source = next((each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), node)
+    parts, fields = [], []
+    for written, name, where, annotation, default in parameters(source):
+        if name is None: parts.append(written); continue
+        annotation, told = type_and_help(annotation, default)
+        parts.append(written + (f": {short(annotation)}" if annotation else "") + (f" = {short(default)}" if default else ""))
+        text = told or comments.get(where.end_lineno) or comments.get(getattr(default, "end_lineno", 0))
+        if text: fields.append(f":param {name}: {link(text)}")
+    returns = None if is_class else node.returns
+    if returns and comments.get(returns.end_lineno): fields.append(f":returns: {link(comments[returns.end_lineno])}")
+    signature = "" if kind == "property" else f"({', '.join(parts)})" + (f" -> {short(returns)}" if returns else "")
+    options = [f":module: {module}"] + [f":{each}:" for each in ("classmethod", "staticmethod") if each in decorators]
+    body = [link(ast.get_docstring(node) or ""), "\n".join(fields)]
+    if is_class:
+        methods = [each for each in public(node.body) if not isinstance(each, ast.ClassDef) and ast.get_docstring(each)]
+        body += [describe(each, comments, module, link, f"{node.name}.") for each in methods]
+    fence = "`"*(4 if inside else 5)
+    return f"{fence}{{py:{kind}}} {inside}{node.name}{signature}\n" + "\n".join(options) + "\n\n" + "\n\n".join(filter(None, body)) + f"\n{fence}"
+
+
+# ------------------------------------------------------------------ prose
+def outside_code(text, change):
+    "Apply a change to Markdown, leaving fenced code alone."
+    pieces = re.split(r"(^ *`{3,}[\s\S]*?^ *`{3,} *$)", text, flags=re.M)
+    return "".join(piece if place % 2 else change(piece) for place, piece in enumerate(pieces))
+
+
+class Links:
+    "Where every symbol, notebook and file of the project is to be found in the site."
+    def __init__(self, notebooks):
+        self.symbols, self.modules = {}, set()
+        seen = {}
+        for notebook in notebooks:
+            module = module_of(notebook)
+            self.modules.add(module)
+            for node in (node for statements in exported(notebook) for node in public(statements)):
+                names = [node.name] + [f"{node.name}.{each.name}" for each in public(node.body) if isinstance(node, ast.ClassDef) and ast.get_docstring(each)]
+                for name in names:
+                    self.symbols[f"{module}.{name}"] = f"{module}.{name}"
+                    seen.setdefault(name, []).append(f"{module}.{name}")
+        self.symbols |= {name: places[0] for name, places in seen.items() if len(places) == 1}
+
+    def symbol(self, match):
+        "A word in backticks. Everyday words, such as train, are names of functions only with brackets or a module before them."
+        name, brackets = match[1], match[2] or ""
+        if name.startswith("asl_nb.") and not brackets and name in self.modules: return f"{{py:mod}}`{name}`"
+        if name.startswith("asl_nb.") and name not in self.symbols and name.removeprefix("asl_nb.")[0].isalpha() and not name.endswith(".py"):
+            raise SystemExit(f"`{name}`: there is no such symbol in the notebooks")
+        if name not in self.symbols or (name.isalpha() and name.islower() and not brackets): return match[0]
+        return f"{{py:obj}}`{name}{brackets} <{self.symbols[name]}>`"
+
+    def target(self, match, path):
+        "A relative link of a notebook or of a file at the top: to its page, or to the repository."
+        address, _, anchor = match[1].partition("#")
+        anchor = anchor and "#" + anchor
+        if not address or re.match(r"[a-z]+:", address): return match[0]
+        wanted = (path.parent/address).resolve()
+        if not wanted.exists(): raise SystemExit(f"{path.relative_to(ROOT)}: the link to {address} leads nowhere")
+        if wanted == NOTEBOOKS/"index.ipynb": wanted = NOTEBOOKS/"overview.ipynb"
+        if wanted.parent == ROOT and wanted.name in BESIDE: wanted = NOTEBOOKS/wanted.name.lower()
+        if NOTEBOOKS not in wanted.parents: return f"]({REPOSITORY}{wanted.relative_to(ROOT)}{anchor})"
+        here = path.parent if NOTEBOOKS in path.parents else NOTEBOOKS  # pages lie as the notebooks do
+        return f"]({os.path.relpath(wanted, here)}{anchor})"
+
+    def prose(self, text, path):
+        "Markdown as the notebooks and GitHub have it, with links as Sphinx wants them."
+        def change(part):
+            part = re.sub(r"(?<![\w`}\[])`([\w.]+)(\(\))?`(?!`)", self.symbol, part)
+            return re.sub(r"\]\(([^)\s]+)\)", lambda match: self.target(match, path), part)
+        return re.sub(r"^(\s*```)mermaid\s*$", r"\1{mermaid}", outside_code(text, change), flags=re.M)
+
+
+# ------------------------------------------------------------------ cells
+def code_cell(cell, module, link, heading):
+    "An exported definition: its entry, and its source folded away. Everything else: code and outputs, without a kernel's widgets."
+    source = re.sub(r"^(#\||show_doc\().*\n?", "", cell.source, flags=re.M).strip("\n")
+    tags, show, made = [], None, []
+    if "#| echo: false" in cell.source: tags.append("remove-input")
+    if "#| export" in cell.source:
+        statements = ast.parse(source).body
+        entries = [describe(node, comments_by_line(source), module, link) for node in public(statements)]
+        if entries:
+            made.append(nbformat.v4.new_markdown_cell("\n\n".join(entries)))
+            show = "Source"
+        elif all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in statements): show = "Imports"
+    metadata = {"mystnb": {"image": {"alt": f"Output of the code above: {heading}"}}}
+    if show:
+        tags.append("hide-input")
+        metadata["mystnb"] |= {"code_prompt_show": show, "code_prompt_hide": show}
+    outputs = [output for output in cell.outputs if drop_widget(output) and not ("show_doc(" in cell.source and "text/markdown" in output.get("data", {}))]
+    for output in outputs:
+        if "text/markdown" in output.get("data", {}): output.data["text/markdown"] = link(output.data["text/markdown"])
+    return made + [nbformat.v4.new_code_cell(source, outputs=outputs, metadata=metadata | {"tags": tags})]
+
+
+def drop_widget(output):
+    "Without a kernel a widget is the picture stored beside it; false if there is none."
+    data = output.get("data", {})
+    if data.pop("application/vnd.jupyter.widget-view+json", None) is None: return True
+    return any(kind.startswith(("image/", "text/html")) for kind in data)
+
+
+def make_page(path, notebook, links):
+    module, heading, cells = module_of(notebook), path.stem, []
+    link = lambda text: links.prose(text, path)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = next(iter(re.findall(r"^#+ (.*)", cell.source, re.M)[::-1]), heading)
+            cells.append(nbformat.v4.new_markdown_cell(link(cell.source)))
+            if module and len(cells) == 1: cells[0].source += f"\n\n```{{py:module}} {module}\n```"
+        elif cell.cell_type == "code" and not re.search(r"^#\| ?(hide|default_exp)", cell.source, re.M):
+            cells += code_cell(cell, module, link, heading.replace("`", ""))
+    for number, cell in enumerate(cells): cell["id"] = f"cell-{number}"
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}, "language_info": {"name": "python"}}
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata))
+
+
+# ------------------------------------------------------------------ the site
+def contents(made):
+    "The table of contents, from nbs/sidebar.yml."
+    sections, listed = [], ["index.ipynb"]
+    for section in yaml.safe_load((NOTEBOOKS/"sidebar.yml").read_text())["website"]["sidebar"]["contents"]:
+        if isinstance(section, str): continue
+        listed += section["contents"]
+        sections.append((section["section"], [name.removesuffix(".ipynb") for name in section["contents"]]))
+    if wrong := set(listed) ^ set(made): raise SystemExit(f"nbs/sidebar.yml: lists what is not there, or lacks: {', '.join(sorted(wrong))}")
+    sections.append(("The project", ["What it does, and what is measured <overview>", "rooms", "contributing", "changelog"]))
+    return "\n\n".join("```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(names) + "\n```" for title, names in sections)
+
+
+def map_of_rooms(rooms):
+    "A diagram of who imports whom, and the same as a table; an import that another import brings along is not drawn."
+    imports = {}
+    for path, notebook in rooms:
+        source = "\n".join(ast.unparse(node) for statements in exported(notebook) for node in statements)
+        imports[module_of(notebook)] = {f"asl_nb.{name}" for name in re.findall(r"^ *from asl_nb\.(\w+) import", source, re.M)} - {module_of(notebook)}
+    reach = {}
+    for module in imports: reach[module] = imports[module].union(*(reach[each] for each in imports[module]))
+    lines, rows = [], []
+    for path, notebook in rooms:
+        module = module_of(notebook)
+        name, near = module.split(".")[1], imports[module] - set().union(*(reach[each] for each in imports[module]))
+        lines.append(f'  {name}["{path.stem.replace("_", " ")}"]')
+        lines += [f"  {each.split('.')[1]} --> {name}" for each in sorted(near)]
+        rows.append(f"| [{path.stem}]({path.name}) | " + (", ".join(f"{{py:mod}}`{each}`" for each in sorted(imports[module])) or "–") + " |")
+    return ("# Map of the rooms\n\n> Each notebook is a room and may import only from rooms before it. Drawn from the code.\n\n"
+            "```{mermaid}\nflowchart LR\n" + "\n".join(lines) + "\n```\n\n| room | imports |\n|---|---|\n" + "\n".join(rows) + "\n")
+
+
+def save_picture(match, notebooks, folder):
+    "`![…](40_report.ipynb#cell)` on the front page is the picture that this cell made."
+    name, cell_id = match[1].split("#")
+    cell = next(cell for path, notebook in notebooks.items() if path.name == name for cell in notebook.cells if cell.id == cell_id)
+    output = next(output for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {})))
+    kind = "gif" if "image/gif" in output.data else "png"
+    (folder/f"{cell_id}.{kind}").write_bytes(base64.b64decode(output.data[f"image/{kind}"]))
+    return f"images/{cell_id}.{kind}"
+
+
+def main(folder=ROOT/"docs"/"_src"):
+    pages = Path(folder)
+    notebooks = {path: nbformat.read(path, 4) for path in notebook_paths()}
+    rooms = [(path, notebook) for path, notebook in notebooks.items() if module_of(notebook)]
+    links = Links([notebook for path, notebook in rooms])
+    if pages.exists(): shutil.rmtree(pages)
+    shutil.copytree(NOTEBOOKS/"images", pages/"images")
+    for path, notebook in notebooks.items():
+        page = pages/(path.relative_to(NOTEBOOKS) if path != NOTEBOOKS/"index.ipynb" else "overview.ipynb")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(make_page(path, notebook, links), encoding="utf-8")
+    for name in BESIDE: (pages/name.lower()).write_text(links.prose((ROOT/name).read_text(encoding="utf-8"), ROOT/name), encoding="utf-8")
+    (pages/"rooms.md").write_text(map_of_rooms(rooms), encoding="utf-8")
+    landing = (ROOT/"docs"/"landing.md").read_text(encoding="utf-8")
+    landing = re.sub(r"(\w+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"), landing)
+    made = [str(path.relative_to(NOTEBOOKS)) for path in notebooks]
+    (pages/"index.md").write_text(landing + "\n\n" + contents(made) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__": main(*sys.argv[1:])

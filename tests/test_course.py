@@ -1,0 +1,97 @@
+"""The notebooks read as a course: one chain from the first room to the last page, exercises with solutions that run, commands that exist."""
+import re
+import textwrap
+from pathlib import Path
+
+import nbformat
+import pytest
+import typer
+import yaml
+
+from asl_nb.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+NBS = ROOT/"nbs"
+NOTEBOOKS = sorted(path for path in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in path.relative_to(NBS).parts))
+ROOMS = [path for path in NOTEBOOKS if path.parent == NBS and path.stem[:2].isdigit()]
+COMMANDS = typer.main.get_command(app).commands
+TEXTS = NOTEBOOKS + [path for path in (ROOT/"README.md", ROOT/"CONTRIBUTING.md") if path.exists()]
+
+
+def markdown(path):
+    "The prose of a notebook, or of a text file."
+    if path.suffix != ".ipynb": return path.read_text(encoding="utf-8")
+    return "\n\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+
+
+def next_of(path):
+    "Where the last `Next:` of a notebook leads, or None."
+    found = re.findall(r"^Next: .*?\]\(([^)#]+)", markdown(path), re.M)
+    return (path.parent/found[-1]).resolve() if found else None
+
+
+def solutions(path):
+    "The Python in the exercises of a notebook."
+    exercises = markdown(path).rpartition("## Exercises")[2]
+    return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", exercises, re.M | re.S)] if "<details>" in exercises else []
+
+
+def course():
+    "All notebooks in the order of the sidebar."
+    def listed(contents): return [path for each in contents for path in (listed(each["contents"]) if isinstance(each, dict) else [NBS/each])]
+    return listed(yaml.safe_load((NBS/"sidebar.yml").read_text())["website"]["sidebar"]["contents"])
+
+
+def test_the_course_has_every_notebook_once_and_rooms_by_number():
+    order = course()
+    assert sorted(order) == NOTEBOOKS
+    assert [path.name for path in order if path in ROOMS] == [path.name for path in ROOMS]
+
+
+@pytest.mark.parametrize("path, following", list(zip(course()[1:], course()[2:])), ids=lambda path: path.stem)
+def test_next_link_leads_on(path, following):
+    assert next_of(path) == following, f"{path.name} should end with: Next: […]({following.name})"
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+def test_room_ends_with_exercises(path):
+    last = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"][-1]
+    asked, _, answers = last.rpartition("## Exercises")[2].partition("<details>")
+    questions = re.findall(r"^\d\. ", asked, re.M)
+    assert "## Exercises" in last and 2 <= len(questions) <= 4 and "</details>" in answers
+    assert len(re.findall(r"^\d\. ", answers, re.M)) == len(questions), "each exercise has a solution"
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if solutions(path)], ids=lambda path: path.stem)
+def test_solutions_run(path):
+    names = {}
+    for number, code in enumerate(solutions(path), 1): exec(compile(code, f"{path.stem}, solution {number}", "exec"), names)
+
+
+def commands_in(text):
+    "The command and the options of every `asl-nb …` in fenced blocks and in backticks."
+    fenced = re.findall(r"^[ >]*```(?:bash|sh)\n(.*?)```", text, re.M | re.S)
+    inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+    lines = [line for block in fenced for line in block.replace("\\\n", " ").splitlines()] + inline
+    for line in lines:
+        for command, rest in re.findall(r"(?:^|[\s/])asl-nb ([a-z][\w-]*)((?:(?! [|#&]).)*)", line):
+            yield command, re.findall(r"(?<!\S)--[a-z][\w-]*", rest)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_commands_in_the_prose_exist(path):
+    for command, options in commands_in(markdown(path)):
+        assert command in COMMANDS, f"there is no asl-nb {command}"
+        known = {name for option in COMMANDS[command].params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        assert set(options) <= known, f"asl-nb {command} has no {sorted(set(options) - known)}"
+
+
+def test_an_invented_command_would_be_found():
+    text = "Try `asl-nb trian --data DIR`, or\n\n```bash\n.venv/bin/asl-nb train --dta DIR | tee log\n```\n"
+    assert list(commands_in(text)) == [("train", ["--dta"]), ("trian", ["--data"])]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_make_targets_in_the_prose_exist(path):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT/"Makefile").read_text(), re.M))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", markdown(path), re.M)) <= targets

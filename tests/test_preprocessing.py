@@ -1,0 +1,45 @@
+"""Preprocessing: mirrored, moved, padded or lengthened, a clip tells the network the same."""
+import torch
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asl_nb.configuration import RECIPES
+from asl_nb.landmarks import mirror_clip
+from asl_nb.preprocessing import FEATURES, POINT_SETS, PreprocessingLayer
+from asl_nb.synthetic import LEXICON, Signer, perform
+
+best = RECIPES["best"]
+some = settings(max_examples=15, deadline=None)
+signs, seeds = st.sampled_from(sorted(LEXICON)[:10]), st.integers(0, 200)
+
+
+def look(clip, **settings):
+    "All features of one clip."
+    layer = PreprocessingLayer(point_landmarks=POINT_SETS[best["points"]], centre=best["centre"], **{"features": best["features"], "dominant_hand": True} | settings)
+    return layer(torch.from_numpy(clip)[None])[0]
+
+
+@some
+@given(sign=signs, seed=seeds)
+def test_a_selfie_camera_changes_nothing(sign, seed):
+    clip = perform(sign, Signer.random(seed), seed=seed)
+    torch.testing.assert_close(look(mirror_clip(clip)), look(clip), atol=1e-4, rtol=1e-4)
+
+
+@some
+@given(sign=signs, seed=seeds, far=st.floats(.5, 1.5), right=st.floats(-.3, .3), up=st.floats(-.3, .3))
+def test_where_the_person_stands_changes_nothing(sign, seed, far, right, up):
+    clip = perform(sign, Signer.random(seed), seed=seed)
+    moved = clip*torch.tensor([far, far, far]).numpy() + torch.tensor([right, up, 0.]).numpy()
+    torch.testing.assert_close(look(moved), look(clip), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_each_feature_alone_has_the_announced_size_and_no_nan(feature):
+    clip = perform("please", Signer.random(1), seed=1)
+    clip[3:6, 468:] = float("nan")
+    features = look(clip, features=(feature,))
+    layer = PreprocessingLayer(point_landmarks=POINT_SETS[best["points"]], features=(feature,))
+    assert features.shape == (1, len(clip), layer.output_dim)
+    assert features.isfinite().all() and features.abs().sum() > 0

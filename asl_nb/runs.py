@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .clips import InputError
 from .manifest import Manifest, read_manifest
@@ -88,6 +89,7 @@ def draw_runs(
         if run.score: accuracies.plot(len(epochs), 100*run.score["top1"], "*", color=colour, markersize=12)
     losses.set(title="Training loss", xlabel="epoch", ylabel="mean per clip")
     accuracies.set(title="Validation signers (line), test signers (star)", xlabel="epoch", ylabel="recognised, %", ylim=(0, 103))
+    for axis in (losses, accuracies): axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize=8)
     return figure
 

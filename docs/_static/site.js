@@ -1,10 +1,11 @@
-// Diagrams at their own size, never wider than the column.
+// Diagrams as wide as the column, but never so small that their words cannot be read.
 new MutationObserver(() => document.querySelectorAll("pre.mermaid > svg:not([data-sized])").forEach(svg => {
   const width = svg.viewBox.baseVal.width;
   if (!width) return;
   svg.dataset.sized = 1;
   svg.style.setProperty("max-width", `min(100%, ${width}px)`, "important");
   svg.style.setProperty("width", "100%", "important");
+  svg.style.setProperty("min-width", `${Math.round(.6*width)}px`, "important");
 })).observe(document, {subtree: true, childList: true});
 
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -136,7 +136,7 @@ class LearningConfig:
 RECIPES = {"guide": dict(recipe="guide"), "best": dict(
     recipe="best", validation_share=0., points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, blocks=("conv", "transformer"), dim=128, epochs=20, learning_rate=1e-3, restart_period=None,
-    average_decay=0.99, clip_norm=5., balance=.5, length_blur=.7,
+    average_decay=0.99, clip_norm=5., temperature=.8, balance=.5, length_blur=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5, affine_probability=.9, rotation_degrees=30.,
     scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15,
     hand_shift=.05, finger_scale=.1, frame_dropout=.2, part_cutout=.2, doubling=.5)}

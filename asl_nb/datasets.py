@@ -549,7 +549,7 @@ def draw_parts(
                 if len(signs) <= 60: ax.text(column, row, count, ha="center", va="center", color="black" if name == "validation" else "white")
     ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), xticks=range(len(signers)), yticks=range(len(signs)),
            yticklabels=signs, title=" · ".join(f"{name} {len(getattr(parts, name))}" for name in colors))
-    ax.set_xticks(range(len(signers)), signers, rotation=90 if len(signers) > 6 else 0)
+    ax.set_xticks(range(len(signers)), signers, rotation=90 if len(signers) > 6 or max(map(len, signers)) > 6 else 0)
     ax.legend(handles=[plt.Rectangle((0, 0), 1, 1, color=color, label=name) for name, color in colors.items()],
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax

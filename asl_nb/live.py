@@ -6,7 +6,7 @@
 __all__ = ['LINES', 'HELP', 'LOOKING', 'Recognised', 'Session', 'event_line', 'draw_landmarks', 'annotate', 'read_webcam',
            'watch_pictures', 'press', 'show_live', 'write_live', 'LiveApp', 'describe_session']
 
-# %% ../nbs/54_live.ipynb #19d9581a
+# %% ../nbs/54_live.ipynb #c003
 import html
 import os
 import re
@@ -22,13 +22,13 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
-from .capture import LandmarkExtractor, load_holistic, load_library, read_video, video_facts
+from .capture import LandmarkExtractor, load_holistic, load_library
 from .clips import InputError, atomic_write
-from .landmarks import COLOURS, EDGES, MIRROR, NUM_LANDMARKS, mirror_clip
+from .landmarks import COLOURS, EDGES, mirror_clip
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 from .recorder import CAMERA, DRAWING, decode_picture
 
-# %% ../nbs/54_live.ipynb #732645dd
+# %% ../nbs/54_live.ipynb #c006
 class Recognised(NamedTuple):
     "A line of the history."
     seconds:float
@@ -86,7 +86,7 @@ class Session:
         self.saved.append(path)
         return path
 
-# %% ../nbs/54_live.ipynb #2fe37396
+# %% ../nbs/54_live.ipynb #c008
 def event_line(
     event:Event,
 ) -> str:
@@ -96,7 +96,7 @@ def event_line(
     guesses = ", ".join(f"{guess.sign} {guess.probability:.0%}" for guess in event.guesses)
     return f"{event.seconds:8.2f} s  {event.sign or '– ' + event.why} (from {event.start:.2f} s{'; ' if guesses else ''}{guesses})"
 
-# %% ../nbs/54_live.ipynb #9ce20d89
+# %% ../nbs/54_live.ipynb #c011
 LINES = [(int(start), int(end), tuple(int(COLOURS[part][place:place + 2], 16) for place in (1, 3, 5)))
          for part, edges in EDGES.items() if part != "face" for start, end in edges]
 
@@ -134,7 +134,7 @@ def annotate(
     if help_line: write(help_line, -1, (200, 200, 200))
     return picture
 
-# %% ../nbs/54_live.ipynb #2dd9bd6a
+# %% ../nbs/54_live.ipynb #c015
 def read_webcam(
     camera:int|str=0, # its number
     wait:float=.5, # seconds between two attempts to open it
@@ -157,7 +157,7 @@ def read_webcam(
         yield clock(), None
         time.sleep(wait)
 
-# %% ../nbs/54_live.ipynb #1ea7668d
+# %% ../nbs/54_live.ipynb #c016
 def watch_pictures(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],
@@ -178,7 +178,7 @@ def watch_pictures(
         session.note(event, last)
         report(event)
 
-# %% ../nbs/54_live.ipynb #e96f78f3
+# %% ../nbs/54_live.ipynb #c020
 HELP = "q quit   l landmarks   m mirror   s snapshot   c clear"
 
 def press(
@@ -212,7 +212,7 @@ def show_live(
             if not press(chr(key), session, last, shown) or cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1: break
     finally: cv2.destroyAllWindows()
 
-# %% ../nbs/54_live.ipynb #354498a3
+# %% ../nbs/54_live.ipynb #c021
 def write_live(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],
@@ -243,7 +243,7 @@ def write_live(
         if temporary: temporary.unlink(missing_ok=True)
     return count
 
-# %% ../nbs/54_live.ipynb #9b4a6055
+# %% ../nbs/54_live.ipynb #c025
 LOOKING = """
 const make = (tag, within, more = {}) => within.appendChild(Object.assign(document.createElement(tag), more));
 function render({model, el}) {
@@ -254,7 +254,7 @@ function render({model, el}) {
   const canvas = make("canvas", page, {width: 640, height: 480}), context = canvas.getContext("2d");
   const news = make("div", page, {className: "news", role: "status", textContent: "Press Camera on."});
   const video = Object.assign(document.createElement("video"), {muted: true, playsInline: true}), sent = document.createElement("canvas");
-  const state = {points: null, waiting: 0};
+  const state = {shown: false, waiting: 0};
   const say = (text, trouble) => { news.textContent = text; news.classList.toggle("trouble", !!trouble); };
   function send(seconds) {
     state.waiting = performance.now();
@@ -263,8 +263,7 @@ function render({model, el}) {
   }
   function watch() { nextPicture(video, seconds => {
     if (!video.srcObject) return;
-    context.drawImage(video, 0, 0, canvas.width, canvas.height);
-    if (state.points) drawFigure(context, state.points, model.get("lines"));
+    if (!state.shown) context.drawImage(video, 0, 0, canvas.width, canvas.height);
     if (!state.waiting) send(seconds);
     else if (performance.now() - state.waiting > 10000) say("The kernel does not answer. Is another cell running?", true);
     watch();
@@ -273,7 +272,7 @@ function render({model, el}) {
     try { await openCamera(video); }
     catch (error) { return say(TROUBLE[error.name] ?? `The camera cannot be opened: ${error.name} ${error.message ?? ""}`, true); }
     for (const each of [canvas, sent]) Object.assign(each, {width: video.videoWidth, height: video.videoHeight});
-    Object.assign(state, {points: null, waiting: 0});
+    Object.assign(state, {shown: false, waiting: 0});
     [on.disabled, off.disabled] = [true, false];
     say("The camera is on.");
     model.send({type: "begin"});
@@ -282,15 +281,18 @@ function render({model, el}) {
   off.onclick = () => { closeCamera(video); model.send({type: "end"}); [on.disabled, off.disabled] = [false, true]; say("The camera is off."); };
   model.on("msg:custom", (message, [bytes]) => {
     if (message.trouble) say(message.trouble, true);
-    if (bytes) state.points = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
     state.waiting = 0;
+    if (!bytes || !video.srcObject) return;
+    state.shown = true;
+    context.drawImage(sent, 0, 0);
+    drawFigure(context, new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)), model.get("lines"));
   });
   return () => closeCamera(video);
 }
 export default {render};
 """
 
-# %% ../nbs/54_live.ipynb #1a2df5b7
+# %% ../nbs/54_live.ipynb #c026
 @cache
 def _widget_class(): # a subclass of `anywidget.AnyWidget`
     "The camera, made when anywidget is there."
@@ -309,7 +311,7 @@ class LiveApp:
     ):
         if extractor is None: load_holistic()
         self.recognizer, self.make_extractor, self.settings, self.session = recognizer, extractor or LandmarkExtractor, session, None
-        self.camera = _widget_class()(lines=[[start, end, "#%02x%02x%02x" % colour] for start, end, colour in LINES])
+        self.camera = _widget_class()(lines=[[start, end, "#" + bytes(colour).hex()] for start, end, colour in LINES])
         self.mirrored = widgets.Checkbox(description="the camera shows a mirror image", indent=False)
         self.clear = widgets.Button(description="Clear")
         self.now, self.history = widgets.HTML(), widgets.HTML()
@@ -341,7 +343,7 @@ class LiveApp:
     def _show(self):
         self.now.value, self.history.value = describe_session(self.session)
 
-# %% ../nbs/54_live.ipynb #81cae874
+# %% ../nbs/54_live.ipynb #c028
 def describe_session(
     session:Session|None,
 ) -> tuple[str, str]: # HTML of the moment, and of the history

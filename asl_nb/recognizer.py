@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['EvenPace', 'Event', 'SignStarted', 'SignEnded', 'Idle', 'Cutting', 'classify', 'Recognizer']
 
-# %% ../nbs/52_recognizer.ipynb #0382a9e4
+# %% ../nbs/52_recognizer.ipynb #c003
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from .clips import InputError
 from .evaluation import Guess, best_guesses
 from .landmarks import PARTS, POSE, mirror_clip
 from .model import ASLModel
-from .spotter import PACE, LearnedSpotter, MotionSpotter, check_frame
+from .spotter import PACE, LearnedSpotter, check_frame
 
-# %% ../nbs/52_recognizer.ipynb #cfc64429
+# %% ../nbs/52_recognizer.ipynb #c006
 class EvenPace:
     "Brings a stream to an even pace, frame by frame."
     def __init__(self,
@@ -62,7 +62,7 @@ class EvenPace:
             self.ticks += 1
         return made
 
-# %% ../nbs/52_recognizer.ipynb #77110590
+# %% ../nbs/52_recognizer.ipynb #c012
 @dataclass
 class Event:
     "Something that happened in a stream."
@@ -86,7 +86,7 @@ class Idle(Event):
     "Nothing has happened for a while."
     why:str
 
-# %% ../nbs/52_recognizer.ipynb #a382c923
+# %% ../nbs/52_recognizer.ipynb #c014
 @dataclass(frozen=True)
 class Cutting:
     "When a sign begins and ends, in what a spotter says."
@@ -106,7 +106,7 @@ def classify(
     "What `asl-nb predict` does with a clip."
     with torch.inference_mode(): return model(torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))[None])[0]
 
-# %% ../nbs/52_recognizer.ipynb #348614c8
+# %% ../nbs/52_recognizer.ipynb #c015
 class Recognizer:
     "From frames with times to events."
     def __init__(self,
@@ -159,7 +159,7 @@ class Recognizer:
         "What the sign in progress looks like so far."
         return best_guesses(classify(self.model, self.clip()), self.classes, temperature=self.model.temperature) if self.signing else []
 
-# %% ../nbs/52_recognizer.ipynb #f4fe2d2f
+# %% ../nbs/52_recognizer.ipynb #c017
 def _cut(recognizer:Recognizer, start:int, stop:int) -> np.ndarray: # `(T, 543, 3)`
     "Kept frames by their position in the stream, with margins."
     margin = round(recognizer.cutting.margin*PACE)
@@ -184,7 +184,7 @@ def _end(recognizer:Recognizer, stop:int) -> list[Event]:
     recognizer.start, recognizer.stop, recognizer.run, recognizer.quiet = None, stop, 0, ended
     return [event]
 
-# %% ../nbs/52_recognizer.ipynb #c2d72436
+# %% ../nbs/52_recognizer.ipynb #c018
 def _advance(recognizer:Recognizer, time:float, frame:np.ndarray) -> list[Event]:
     "One frame at the even pace."
     recognizer.frames.append(frame)

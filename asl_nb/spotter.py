@@ -6,7 +6,7 @@
 __all__ = ['PACE', 'TIPS', 'HANDS', 'NUMBERS', 'LOOKED_AT', 'BEFORE', 'AFTER', 'WINDOW', 'SHIPPED', 'check_frame', 'Describer',
            'MotionSpotter', 'read_spotter', 'write_spotter', 'judge_windows', 'LearnedSpotter']
 
-# %% ../nbs/51b_spotter.ipynb #99ddde72
+# %% ../nbs/51b_spotter.ipynb #c003
 import os
 from collections import deque
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from .clips import InputError, atomic_write
 from .landmarks import NUM_LANDMARKS, PARTS, POSE
 from .preprocessing import ASPECT
 
-# %% ../nbs/51b_spotter.ipynb #1278cc48
+# %% ../nbs/51b_spotter.ipynb #c006
 PACE = 30 # frames a second of the streams that are judged
 TIPS = (4, 8, 12, 16, 20)
 HANDS = ("left_hand", "right_hand")
@@ -39,7 +39,7 @@ def check_frame(
     if np.isinf(frame).any(): raise InputError("a frame holds an infinite number; what was not seen is NaN")
     return frame.astype(np.float32, copy=False)
 
-# %% ../nbs/51b_spotter.ipynb #dc72017c
+# %% ../nbs/51b_spotter.ipynb #c007
 class Describer:
     "What the hands do, in `D` numbers a frame."
     def __init__(self): self.reset()
@@ -73,7 +73,7 @@ class Describer:
         wrists = np.where(np.isfinite(wrists), wrists, (0, 3)).clip(-8, 8)
         return wrists, hands[:, 1:] - hands[:, :1], seen
 
-# %% ../nbs/51b_spotter.ipynb #073443a1
+# %% ../nbs/51b_spotter.ipynb #c015
 class MotionSpotter:
     "Signing is a hand that is up and has moved lately."
     delay = 0 # the answer is about the frame just given
@@ -99,7 +99,7 @@ class MotionSpotter:
         self.moved.append(up & (np.maximum(speed, fingers) > self.slowest))
         return float((up & np.any(self.moved, axis=0)).any())
 
-# %% ../nbs/51b_spotter.ipynb #8ea3831c
+# %% ../nbs/51b_spotter.ipynb #c018
 BEFORE, AFTER = 37, 8 # frames that are seen before and after the one in question
 WINDOW = BEFORE + 1 + AFTER # `W`
 SHIPPED = "spotter.npz"
@@ -127,7 +127,7 @@ def write_spotter(
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **{name: value.astype(np.float16) for name, value in weights.items()})
 
-# %% ../nbs/51b_spotter.ipynb #0bd6a72d
+# %% ../nbs/51b_spotter.ipynb #c019
 def judge_windows(
     weights:Mapping[str, np.ndarray],
     windows:np.ndarray, # `(..., W*D)`

@@ -8,17 +8,15 @@ __all__ = ['SIDES', 'IDLE', 'JOINS', 'CAMERAS', 'put_hand', 'at_rest', 'hide_bel
            'film_frames', 'Answer', 'align', 'StreamScore', 'count_mistakes', 'Stopwatch', 'oracle_answer', 'watch',
            'evaluate_streams', 'labelled_windows', 'spotter_lessons', 'train_spotter']
 
-# %% ../nbs/53_streams.ipynb #29dd6aa0
+# %% ../nbs/53_streams.ipynb #c003
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import nn
 
 from .capture import between_frames, find_segments
@@ -28,10 +26,10 @@ from .landmarks import NOSE_TIP, PARTS, POSE, mirror_clip
 from .model import ASLModel
 from .preprocessing import ASPECT
 from .recognizer import Cutting, EvenPace, Recognizer, SignEnded, classify
-from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter, MotionSpotter, judge_windows
+from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter
 from .synthetic import drift, ease
 
-# %% ../nbs/53_streams.ipynb #af195e72
+# %% ../nbs/53_streams.ipynb #c006
 SIDES = {side: (PARTS[f"{side}_hand"], [POSE[f"{side}_{name}"] for name in ("wrist", "pinky", "index", "thumb")]) for side in ("left", "right")}
 
 def put_hand(
@@ -65,7 +63,7 @@ def hide_below(
     for hand, _ in SIDES.values(): frames[frames[..., hand.start, 1] > 1.02, hand] = np.nan
     return frames
 
-# %% ../nbs/53_streams.ipynb #eed3e658
+# %% ../nbs/53_streams.ipynb #c007
 def lend_hands(
     frame:np.ndarray, # `(543, 3)`
     other:np.ndarray, # `(543, 3)` of the same person
@@ -88,7 +86,7 @@ def glide(
     before, after = lend_hands(before, after), lend_hands(after, before)
     return hide_below(np.stack([between_frames(before, after, float(ease(step/(frames + 1)))) for step in range(1, frames + 1)]))
 
-# %% ../nbs/53_streams.ipynb #c2fcf1c3
+# %% ../nbs/53_streams.ipynb #c010
 def tremble(
     frame:np.ndarray, # `(543, 3)`
     frames:int, # `T`
@@ -128,7 +126,7 @@ def scratch(
     rub[:, pose, :2] += path
     return np.concatenate([glide(rest, up, way), rub, glide(up, rest, way)])
 
-# %% ../nbs/53_streams.ipynb #9533751a
+# %% ../nbs/53_streams.ipynb #c011
 IDLE = ("rest", "hold", "fidget")
 
 def busy_frame(
@@ -150,7 +148,7 @@ def idle_frames(
     if kind == "rest": return hide_below(tremble(at_rest(frame), frames, rng))
     return hide_below((scratch if rng.random() < .4 else wander)(frame, frames, rng))
 
-# %% ../nbs/53_streams.ipynb #e125c371
+# %% ../nbs/53_streams.ipynb #c013
 class Span(NamedTuple):
     "Frames from `start` up to, but not including, `stop`."
     start:int
@@ -197,7 +195,7 @@ class Splicer:
         self.signs.append(Span(self.length, self.length + len(clip), name))
         self.add(clip)
 
-# %% ../nbs/53_streams.ipynb #3c6ddf69
+# %% ../nbs/53_streams.ipynb #c014
 def splice(
     dataset:ClipDataset, # clips of one signer
     seconds:float, # the least length of the stream
@@ -219,7 +217,7 @@ def splice(
     made.do_nothing("rest", 1.5)
     return Stream(np.concatenate(made.parts), made.signs, made.idle, made.cuts)
 
-# %% ../nbs/53_streams.ipynb #3fbfd184
+# %% ../nbs/53_streams.ipynb #c017
 @dataclass(frozen=True)
 class Filming:
     "What a camera does to a stream."
@@ -248,7 +246,7 @@ def film_frames(
     frames = stream.frames[places]
     return mirror_clip(frames) if filming.mirrored else frames, times
 
-# %% ../nbs/53_streams.ipynb #88288fa0
+# %% ../nbs/53_streams.ipynb #c019
 class Answer(NamedTuple):
     "A sign that was recognised."
     start:float # seconds
@@ -276,7 +274,7 @@ def align(
         else: j -= 1; pairs.append((None, j))
     return pairs[::-1]
 
-# %% ../nbs/53_streams.ipynb #18b1dcb5
+# %% ../nbs/53_streams.ipynb #c021
 @dataclass
 class StreamScore:
     "Mistakes in streams. Two scores add up to one."
@@ -304,7 +302,7 @@ class StreamScore:
                 "deletions": self.deletions, "insertions": self.insertions, "median delay": median, "95 % delay": late,
                 "false signs a minute": 60*self.false_signs/max(self.idle_seconds, 1e-9), "ms a frame": 1000*self.seconds/max(self.frames, 1)}
 
-# %% ../nbs/53_streams.ipynb #68d55f70
+# %% ../nbs/53_streams.ipynb #c022
 def count_mistakes(
     stream:Stream,
     answers:Sequence[Answer],
@@ -318,7 +316,7 @@ def count_mistakes(
                        sum(i is None for i, _ in pairs), 0, false, sum(span.stop - span.start for span in stream.idle)/PACE,
                        [answer.told - sign[1] for sign, answer in both])
 
-# %% ../nbs/53_streams.ipynb #a9aedb04
+# %% ../nbs/53_streams.ipynb #c024
 class Stopwatch:
     "A model, and the time that it takes."
     def __init__(self, model): self.model, self.temperature, self.seconds = model, model.temperature, 0.
@@ -355,7 +353,7 @@ def watch(
     score.oracle = sum(oracle_answer(model, classes, frames, times, span) != span.name for span in stream.signs)
     return score, answers
 
-# %% ../nbs/53_streams.ipynb #e4d5779c
+# %% ../nbs/53_streams.ipynb #c025
 def evaluate_streams(
     model:ASLModel, classes:Sequence[str],
     dataset:ClipDataset, # signers whom the model has not met; signs it does not know are left out
@@ -376,7 +374,7 @@ def evaluate_streams(
             scores[name] += watch(model, classes, stream, filming, rng, spotter=spotter(), cutting=cutting)[0]
     return pd.DataFrame({name: score.row() for name, score in scores.items()}).T
 
-# %% ../nbs/53_streams.ipynb #ca89beb2
+# %% ../nbs/53_streams.ipynb #c033
 def labelled_windows(
     stream:Stream, filming:Filming, rng:np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # windows `(T, W*D)`; for the frame that each is about, 1 = in a sign `(T,)`; and its weight `(T,)`
@@ -409,7 +407,7 @@ def spotter_lessons(
             for filming in cameras: lessons.append(labelled_windows(splice(own, 60*minutes/len(cameras), rng), filming, rng))
     return tuple(map(np.concatenate, zip(*lessons)))
 
-# %% ../nbs/53_streams.ipynb #07af7340
+# %% ../nbs/53_streams.ipynb #c034
 def train_spotter(
     windows:np.ndarray, # `(N, W*D)`
     labels:np.ndarray, # `(N,)`

@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -355,9 +354,9 @@ def labels():
 
 @real
 def test_real_label_table_gives_the_guides_split(labels):
-    order, start = list(read_sign_map(SAMPLE)), time.monotonic()
+    order = list(read_sign_map(SAMPLE))
     side, classes = select_clips(labels, order, "ASL25", GUIDE_TESTERS)
-    assert time.monotonic() - start < 10 and classes == ASL25
+    assert classes == ASL25
     assert [int((side == name).sum()) for name in ("train", "test", "set aside")] == [7134, 2376, 0]
     found = inspect_table(labels.assign(side=side)[side != "left out"])
     assert len(found.clips) == 9510 and found.counts.shape == (25, 21) and found.shared_signers == []

@@ -124,9 +124,7 @@ class Recognizer:
         self._clear()
 
     def _clear(self):
-        "The stream begins, or begins again."
-        self.spotter.reset()
-        self.frames.clear(), self.times.clear()
+        self.frames.clear(), self.times.clear(), self.spotter.reset()
         self.count = self.run = self.stop = 0 # frames so far; signing frames in a row; end of the sign before
         self.start = self.last = self.quiet = self.seen = None # of the sign in progress; since when nothing happens; when a person was seen
 
@@ -139,11 +137,9 @@ class Recognizer:
     ) -> list[Event]: # what has happened; usually nothing
         frame = check_frame(frame)
         frames, gap = self.pace(mirror_clip(frame) if self.mirrored else frame, float(seconds))
-        events = []
-        if gap is not None:
-            events = self.finish() + [Idle(float(seconds), f"no picture for {gap:.1f} s" if gap > 0 else "the clock was set back")]
-        for time, each in frames: events += _advance(self, time, each)
-        return events
+        why = f"no picture for {gap:.1f} s" if (gap or 0) > 0 else "the clock was set back"
+        events = [] if gap is None else self.finish() + [Idle(float(seconds), why)]
+        return events + [event for time, each in frames for event in _advance(self, time, each)]
 
     def finish(self) -> list[Event]: # the sign in progress, if there is one
         "The stream is over."

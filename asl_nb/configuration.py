@@ -68,7 +68,7 @@ class DataConfig:
     data: FolderText = Field("synthetic", min_length=1, description="folder of recordings, or \"synthetic\" for made-up signers")
     signs: str = Field("all", min_length=1, description="\"all\", \"ASL25\", or names separated by commas")
     test_participants: Names = Field((), description="signers held back for the test; none named: chosen by test_share")
-    test_share: float = Field(0.2, gt=0, lt=1, description="share of the clips held back for the test, whole signers at a time")
+    test_share: float = Field(0.2, gt=0, lt=1, description="share of the clips held back for the test, whole signers at a time (takes, if there is one signer)")
     validation_participants: Names = Field((), description="signers that pick the checkpoint; none named: chosen by validation_share")
     validation_share: float = Field(0.15, ge=0, lt=1, description="share of the training clips that picks the checkpoint, whole signers at a time; 0: none, the last epoch is kept")
     max_len: int = Field(384, ge=1, description="longest clip in frames; longer ones are shortened")

@@ -374,6 +374,7 @@ def describe_parts(parts:Parts) -> list[str]:
     "Who is in which part, and what was left out, in lines for a person."
     lines = [f"{name:<11}{len(part):>6} clips, {len(part.classes)} signs, signers {', '.join(sorted(set(part.participants)))}"
              for name, part in (("training", parts.train), ("validation", parts.validation), ("test", parts.test)) if len(part)]
+    if parts.only_signer: lines.append(f"one signer {parts.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in parts.train.summary().sum(axis=1).items() if clips == 1]
     if few: lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
     if parts.set_aside:

@@ -121,14 +121,7 @@ class Recognizer:
         self.spotter, self.pace = spotter or LearnedSpotter(), EvenPace(longest_gap=longest_gap)
         kept = math.ceil((cutting.longest + 2*cutting.margin)*PACE) + self.spotter.delay + cutting.pause + cutting.begin + 2
         self.frames, self.times = deque(maxlen=kept), deque(maxlen=kept)
-        self._clear()
-
-    def _clear(self):
-        "The stream begins, or begins again."
-        self.spotter.reset()
-        self.frames.clear(), self.times.clear()
-        self.count = self.run = self.stop = 0 # frames so far; signing frames in a row; end of the sign before
-        self.start = self.last = self.quiet = self.seen = None # of the sign in progress; since when nothing happens; when a person was seen
+        _clear(self)
 
     @property
     def signing(self) -> bool: return self.start is not None # is a sign in progress?
@@ -148,7 +141,7 @@ class Recognizer:
     def finish(self) -> list[Event]: # the sign in progress, if there is one
         "The stream is over."
         events = _end(self, self.count) if self.signing else []
-        self._clear()
+        _clear(self)
         return events
 
     def clip(self) -> np.ndarray: # `(T, 543, 3)`; T = 0 if there is none
@@ -160,6 +153,13 @@ class Recognizer:
         return best_guesses(classify(self.model, self.clip()), self.classes, temperature=self.model.temperature) if self.signing else []
 
 # %% ../nbs/52_recognizer.ipynb #c017
+def _clear(recognizer:Recognizer):
+    "The stream begins, or begins again."
+    recognizer.spotter.reset()
+    recognizer.frames.clear(), recognizer.times.clear()
+    recognizer.count = recognizer.run = recognizer.stop = 0 # frames so far; signing frames in a row; end of the sign before
+    recognizer.start = recognizer.last = recognizer.quiet = recognizer.seen = None # of the sign in progress; since when nothing happens; when a person was seen
+
 def _cut(recognizer:Recognizer, start:int, stop:int) -> np.ndarray: # `(T, 543, 3)`
     "Kept frames by their position in the stream, with margins."
     margin = round(recognizer.cutting.margin*PACE)

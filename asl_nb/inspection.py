@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
 from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, folder_kind, read_table
-from .landmarks import COLOURS, PARTS, POSE, Controls, film_strip, play_clip
+from .landmarks import COLOURS, NUM_LANDMARKS, PARTS, POSE, Controls, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store
 
 # %% ../nbs/45_inspection.ipynb #c008
@@ -472,7 +472,7 @@ def browse_clips(
     clips, columns = inspection.read, {"sign": "sign", "signer": "participant_id", "hand": "dominant_hand"}
     filters = {name: widgets.Dropdown(options=[(f"every {name}", None), *((value, value) for value in sorted(set(clips[column])))], description=name)
                for name, column in columns.items()}
-    listed, screen = widgets.Dropdown(description="clip"), widgets.VBox()
+    listed, screen = widgets.Dropdown(description="clip"), widgets.VBox([widgets.Label("no clip is like this")])
     def show(_):
         row = listed.value
         if row is None: screen.children = [widgets.Label("no clip is like this")]
@@ -486,7 +486,8 @@ def browse_clips(
     listed.observe(show, "value")
     for each in filters.values(): each.observe(choose, "value")
     choose()
-    return Controls([widgets.HBox(list(filters.values())), listed, screen], lambda: film_strip(inspection.clip(listed.value), listed.label))
+    def picture(): return film_strip(inspection.clip(listed.value) if listed.options else np.full((1, NUM_LANDMARKS, 3), np.nan), listed.label)
+    return Controls([widgets.HBox(list(filters.values())), listed, screen], picture)
 
 # %% ../nbs/45_inspection.ipynb #bdb2a0bb
 def measure_inspection(bench) -> list: # of a `Workbench`; `Row`s

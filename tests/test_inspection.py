@@ -164,7 +164,9 @@ def test_folder_without_a_readable_clip(folder, tmp_path):
     found = inspect_dataset(folder, skip_bad=True, progress=False)
     assert [path.name for path in write_inspection(found, tmp_path/"report")] == ["inspection.json", "balance.png"]
     assert any("cannot be read: 12" in line for line in describe_inspection(found))
-    assert browse_clips(found).children[2].children[0].value == "no clip is like this"
+    browser = browse_clips(found)
+    assert browser.children[2].children[0].value == "no clip is like this"
+    assert "image/png" in browser._repr_mimebundle_()
 
 
 def test_one_signer_and_one_clip():

@@ -604,7 +604,7 @@ def _read_films(
     "Work on several films at a time, and survive the death of a process."
     def run(numbers):
         calls = [joblib.delayed(_numbered)(number, work, *tasks[number]) for number in numbers]
-        return joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(calls)
+        return joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, idle_worker_timeout=10)(calls)
     left = list(range(len(tasks)))
     while left:
         try:

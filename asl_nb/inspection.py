@@ -171,7 +171,7 @@ def read_facts(
     facts, paths = [ClipFacts(fault=fault) for fault in faults], np.full((len(names), STEPS, 2), np.nan, dtype=np.float32)
     with progress_bar(there, f"looking at {folder.name}", disable=not progress) as bar:
         rows = iter(there)
-        for looked in joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(_look_task)(place, task) for task in tasks):
+        for looked in joblib.Parallel(n_jobs=jobs, return_as="generator", idle_worker_timeout=10)(joblib.delayed(_look_task)(place, task) for task in tasks):
             for fact, path in looked:
                 row = next(rows)
                 facts[row], paths[row] = fact, path

@@ -82,7 +82,7 @@ def _rounds(
     if jobs is None: jobs = 1 if len(names) < 500 else -1
     tasks = [names[start:start + CLIPS_PER_TASK] for start in range(0, len(names), CLIPS_PER_TASK)]
     step = 8*joblib.effective_n_jobs(jobs)
-    with joblib.Parallel(n_jobs=jobs) as parallel:
+    with joblib.Parallel(n_jobs=jobs, idle_worker_timeout=10) as parallel:
         for start in range(0, len(tasks), step):
             yield parallel(joblib.delayed(_read_task)(folder, task) for task in tasks[start:start + step])
 

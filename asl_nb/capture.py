@@ -38,6 +38,7 @@ from matplotlib.figure import Figure
 from .clips import InputError, atomic_write, progress_bar, read_clip, write_clip
 from .datasets import SIGN_MAP, TABLE
 from .landmarks import NUM_LANDMARKS, PARTS, POSE, draw_frame
+from .store import processes
 
 # %% ../nbs/50_capture.ipynb #c006
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
@@ -604,7 +605,7 @@ def _read_films(
     "Work on several films at a time, and survive the death of a process."
     def run(numbers):
         calls = [joblib.delayed(_numbered)(number, work, *tasks[number]) for number in numbers]
-        return joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, idle_worker_timeout=10)(calls)
+        return processes(workers, return_as="generator_unordered", batch_size=1)(calls)
     left = list(range(len(tasks)))
     while left:
         try:

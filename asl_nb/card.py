@@ -45,6 +45,11 @@ FOR_EVERYONE = (
     "It sees landmarks only. Where the hands are blurred, hidden or outside the picture, the landmarks are wrong before the model sees them.",
 )
 
+def _only_signer(recorded) -> str | None:
+    "Who made all clips, where a single person did."
+    names = {name for part in recorded.participants.values() for name in part}
+    return names.pop() if len(names) == 1 else None
+
 def known_limits(
     manifest: Manifest, # of a finished run
 ) -> list[str]: # sentences
@@ -53,7 +58,9 @@ def known_limits(
     limits = []
     if manifest.data_kind == "synthetic":
         limits.append("It was trained on synthetic signers, a small kinematic model. It does not recognise ASL, and its scores say nothing about people.")
-    if len(people) < 5: limits.append(f"It was scored on {len(people)} signer{'s'*(len(people) != 1)}. For others it may do much better or much worse.")
+    if alone := _only_signer(recorded):
+        limits.append(f"{alone} made all clips, also those that it learned from. These scores are for {alone} and say nothing about other people.")
+    elif len(people) < 5: limits.append(f"It was scored on {len(people)} signer{'s'*(len(people) != 1)}. For others it may do much better or much worse.")
     shares = {name: each["top1"] for name, each in people.items()}
     worst = min(shares, key=shares.__getitem__)
     if max(shares.values()) - shares[worst] > .1:
@@ -76,7 +83,8 @@ def data_lines(
     kind = {"synthetic": "made-up signers", "recordings": f"recordings from `{folder}`"}.get(manifest.data_kind or "", "unknown")
     rows = [(what, f"{_people(recorded, part)}; fingerprint `{(recorded.data_sha256.get(part) or 'unknown')[:12]}`")
             for part, what in (("train", "learned from"), ("validation", "chose the checkpoint"), ("test", "scored, once, at the end"))]
-    return [f"Data: {kind}. No person is in two parts.", "", *_table(("part", "who"), rows), "",
+    whole = "One person made all of it." if _only_signer(recorded) else "No person is in two parts."
+    return [f"Data: {kind}. {whole}", "", *_table(("part", "who"), rows), "",
             f"{len(recorded.class_names)} signs: {', '.join(recorded.class_names)}."]
 
 def training_lines(
@@ -102,7 +110,7 @@ def model_card(
         "Intended use": ["Learning how such models are made; comparing recipes; prototypes tried out together with signers who know what it is and can stop it."],
         "Not for": ["Anything in which a misunderstanding could harm somebody: medicine, law, police, employment, emergencies. Instead of an interpreter. "
                     "Watching, grading or identifying people. Claims about Deaf people's signing, unless Deaf signers were asked and measured."],
-        "Scores on signers outside training": score_lines(_scores(manifest)),
+        "Scores on new clips of the same signer" if _only_signer(manifest.reproduction) else "Scores on signers outside training": score_lines(_scores(manifest)),
         "Data": data_lines(manifest), "Training": training_lines(manifest),
         "Limits": [f"- {limit}" for limit in known_limits(manifest)],
     }

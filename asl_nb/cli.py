@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 import pandas as pd
-import torch
 import typer
 from typer.core import TyperGroup
 
@@ -32,11 +31,11 @@ from .clips import InputError, atomic_write, read_clip
 from .configuration import RECIPES, TrainingConfig, config_from
 from .crossval import cross_validate, crossval_table, list_runs
 from .datasets import ASL25, as_names, pack_folder
-from .evaluation import best_guesses, evaluate_folder, load_examination_clips
+from .evaluation import best_guesses, classify, evaluate_folder, load_examination_clips
 from .explanation import draw_explanation, explain
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
 from .inspection import describe_inspection, inspect_dataset, measure_inspection, write_inspection
-from .manifest import read_manifest
+from .manifest import manifest_beside
 from .live import Session, event_line, read_webcam, show_live, write_live
 from .model import ASLModel, load_model
 from .preparation import describe_preparation, prepare
@@ -183,8 +182,8 @@ def evaluate_command(
 
 def warn_of_known_signers(model:Path, scored:Iterable[str]):
     "A score on people who trained the model is not one for anybody else."
-    files = [path for end in ("final_manifest", "manifest") if (path := model.with_name(f"{model.stem}_{end}.json")).exists()]
-    trained = read_manifest(files[0]).reproduction.participants.get("train", []) if files else []
+    manifest = manifest_beside(model)
+    trained = manifest.reproduction.participants.get("train", []) if manifest else []
     known = [name for name in scored if name in trained]
     if known: typer.echo(f"this model was trained on {', '.join(known)}: what it scores on them says nothing about other people, "
                          "and on the clips that it learned from it says nothing at all", err=True)
@@ -204,8 +203,7 @@ def predict_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     for path in clips:
-        with torch.inference_mode(): logits = network(torch.from_numpy(read_clip(path))[None])[0]
-        guesses = best_guesses(logits, classes, temperature=network.temperature)
+        guesses = best_guesses(classify(network, read_clip(path)), classes, temperature=network.temperature)
         if as_json: typer.echo(json.dumps({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
         else: typer.echo(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
 

@@ -47,10 +47,13 @@ def make_folds(
         return {f"F{number}": tuple(fold) for number, fold in enumerate(people, start=1)}
     folds = {}
     for number, part in enumerate((part for part in str(asked).split(";") if part.strip()), start=1):
-        given, equals, names = part.rpartition("=")
-        folds[given.strip() if equals else f"F{number}"] = as_names(names)
-        for name in as_names(names):
+        given, _, names = part.rpartition("=")
+        fold, people = given.strip() or f"F{number}", as_names(names)
+        if fold in folds: raise InputError(f"folds: two are called {fold}; give each a name of its own")
+        if not people: raise InputError(f"folds: nobody is tested in {fold}; name its test signers")
+        for name in people:
             if name not in clips: raise InputError(f"folds: {name} is nobody here; there are {', '.join(clips.index)}")
+        folds[fold] = people
     return folds
 
 # %% ../nbs/41_crossval.ipynb #c009

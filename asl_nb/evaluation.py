@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['predict_logits', 'accuracy', 'Score', 'Evaluation', 'score', 'Examination', 'examine', 'summarise', 'evaluate',
-           'signer_interval', 'confusion_counts', 'draw_confusion', 'Guess', 'best_guesses', 'list_answers',
+           'signer_interval', 'confusion_counts', 'draw_confusion', 'classify', 'Guess', 'best_guesses', 'list_answers',
            'load_examination_clips', 'evaluate_folder']
 
 # %% ../nbs/34_evaluation.ipynb #c003
@@ -183,6 +183,14 @@ def draw_confusion(
         ax.set_yticks(range(len(names)), short, parse_math=False)
         ax.set_xticks(range(len(names)), short, rotation=90, parse_math=False)
     return ax
+
+# %% ../nbs/34_evaluation.ipynb #91d6dfe4
+def classify(
+    model:ASLModel, # or an exported one, from `open_model`
+    clip:np.ndarray, # `(T, 543, 3)`
+) -> Tensor: # logits `(K,)`
+    "What `asl-nb predict` does with a clip."
+    with torch.inference_mode(): return model(torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))[None])[0]
 
 # %% ../nbs/34_evaluation.ipynb #c040
 @dataclass

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .clips import InputError
-from .evaluation import Guess, best_guesses
+from .evaluation import Guess, best_guesses, classify
 from .landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS, Controls, as_png, draw_frame
 from .model import ASLModel
 
@@ -46,13 +46,12 @@ HIDEABLE = LARGE_PARTS | {f"{side} {finger}": tuple(hand[joint] for joint in joi
                           for side, hand in (("right", RIGHT_HAND_POINTS), ("left", LEFT_HAND_POINTS)) for finger, joints in FINGERS.items()}
 
 # %% ../nbs/56_explanation.ipynb #c016
-@torch.inference_mode()
 def calibrated_logits(
     model:ASLModel,
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> Tensor: # `(K,)`, divided by the model's temperature
-    "What a model says to one clip. Always one by one, so that the same clip gets the same answer to the last bit."
-    return model(torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))[None])[0]/model.temperature
+    "What a model says to one clip."
+    return classify(model, clip)/model.temperature
 
 def log_odds(
     logits:Tensor, # `(K,)`

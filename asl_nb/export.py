@@ -36,7 +36,7 @@ from .benchmark import LATENCY_FRAMES, Row, Workbench, make_up_clip, pad, take_t
 from .clips import InputError, atomic_write, evenly_spaced, progress_bar
 from .evaluation import load_examination_clips
 from .landmarks import NUM_LANDMARKS, PARTS, mirror_clip
-from .manifest import read_manifest
+from .manifest import manifest_beside
 from .model import ASLModel, load_model
 from .preprocessing import PointSelection
 from .synthetic import Signer, perform
@@ -205,9 +205,8 @@ def find_manifest_id(
     weights:str|os.PathLike, # the `.pth` file of a run
 ) -> str|None: # the run's name; None if there is no manifest beside the weights
     "Which run a file of weights belongs to."
-    weights = Path(weights)
-    files = [path for end in ("final_manifest", "manifest") if (path := weights.with_name(f"{weights.stem}_{end}.json")).exists()]
-    return read_manifest(files[0]).name if files else None
+    manifest = manifest_beside(weights)
+    return manifest.name if manifest else None
 
 # %% ../nbs/55_export.ipynb #c028
 class OnnxModel(nn.Module):

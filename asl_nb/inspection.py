@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from .clips import InputError, atomic_write, progress_bar, read_clip
 from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, folder_kind, read_table
 from .landmarks import COLOURS, NUM_LANDMARKS, PARTS, POSE, Controls, film_strip, play_clip
-from .store import CLIPS_PER_TASK, PackedStore, open_store
+from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
 
 # %% ../nbs/45_inspection.ipynb #c008
 def missing_parts(
@@ -171,7 +171,7 @@ def read_facts(
     facts, paths = [ClipFacts(fault=fault) for fault in faults], np.full((len(names), STEPS, 2), np.nan, dtype=np.float32)
     with progress_bar(there, f"looking at {folder.name}", disable=not progress) as bar:
         rows = iter(there)
-        for looked in joblib.Parallel(n_jobs=jobs, return_as="generator", idle_worker_timeout=10)(joblib.delayed(_look_task)(place, task) for task in tasks):
+        for looked in processes(jobs, return_as="generator")(joblib.delayed(_look_task)(place, task) for task in tasks):
             for fact, path in looked:
                 row = next(rows)
                 facts[row], paths[row] = fact, path
@@ -472,10 +472,11 @@ def browse_clips(
     clips, columns = inspection.read, {"sign": "sign", "signer": "participant_id", "hand": "dominant_hand"}
     filters = {name: widgets.Dropdown(options=[(f"every {name}", None), *((value, value) for value in sorted(set(clips[column])))], description=name)
                for name, column in columns.items()}
-    listed, screen = widgets.Dropdown(description="clip"), widgets.VBox([widgets.Label("no clip is like this")])
+    nothing = (widgets.Label("no clip is like this"),)
+    listed, screen = widgets.Dropdown(description="clip"), widgets.VBox(nothing)
     def show(_):
         row = listed.value
-        if row is None: screen.children = [widgets.Label("no clip is like this")]
+        if row is None: screen.children = nothing
         else: screen.children = [play_clip(inspection.clip(row), title=f"{clips.sign[row]}, {clips.participant_id[row]}")]
     def choose(_=None):
         here = clips

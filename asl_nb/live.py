@@ -226,20 +226,22 @@ def write_live(
     out:str|os.PathLike|None=None, # an .mp4 file to write; None = only events
     frames_per_second:float=30, # of that film
 ) -> int: # pictures seen
-    "Without a window, from the first picture to the last."
+    "Without a window, from the first picture to the last, or to Ctrl-C."
     cv2, path, writer, count = load_library("cv2"), None if out is None else Path(out), None, 0
     if path is not None and path.suffix.lower() != ".mp4": raise InputError(f"{path}: only .mp4 films are written; give such a name")
     temporary = path and path.with_name(f".{path.stem}.{os.getpid()}.mp4")
     try:
         if path: path.parent.mkdir(parents=True, exist_ok=True)
-        for picture in watch_pictures(session, pictures, report):
-            if picture is None: continue
-            count += 1
-            if path is None: continue
-            view = annotate(picture, session)
-            if writer is None: writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_second, view.shape[1::-1])
-            if not writer.isOpened(): raise InputError(f"{path}: cannot be written; choose another folder")
-            writer.write(cv2.cvtColor(view, cv2.COLOR_RGB2BGR))
+        try:
+            for picture in watch_pictures(session, pictures, report):
+                if picture is None: continue
+                count += 1
+                if path is None: continue
+                view = annotate(picture, session)
+                if writer is None: writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_second, view.shape[1::-1])
+                if not writer.isOpened(): raise InputError(f"{path}: cannot be written; choose another folder")
+                writer.write(cv2.cvtColor(view, cv2.COLOR_RGB2BGR))
+        except KeyboardInterrupt: pass # Ctrl-C ends a webcam, and what was filmed stays
         if writer:
             writer.release()
             os.replace(temporary, path)

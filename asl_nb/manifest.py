@@ -6,7 +6,7 @@
 __all__ = ['Number', 'TrainingConfigSection', 'MANIFEST_VERSION', 'WORTH_NOTING', 'RunFiles', 'run_name', 'run_files', 'Section',
            'ModelInfo', 'Block', 'ArchitectureDetails', 'TrainingHistorySection', 'FinalResults', 'Reproduction',
            'Manifest', 'describe_model', 'describe_training', 'make_reproduction', 'make_manifest', 'write_manifest',
-           'read_manifest']
+           'read_manifest', 'manifest_beside']
 
 # %% ../nbs/33_manifest.ipynb #c003
 import json
@@ -311,3 +311,12 @@ def read_manifest(
     if given == 0 and {"model_info", "training_config"} & set(content): content = _fill(Manifest, content)
     try: return Manifest.model_validate(content)
     except ValidationError as error: raise InputError(f"{path}: {_manifest_complaint(error)}; {cure}") from None
+
+# %% ../nbs/33_manifest.ipynb #7c63e210
+def manifest_beside(
+    weights: Path | str, # a file of a run that bears its name, such as the `.pth`
+) -> Manifest | None: # None if there is none
+    "The manifest of the run that a file belongs to."
+    weights = Path(weights)
+    files = [path for end in ("final_manifest", "manifest") if (path := weights.with_name(f"{weights.stem}_{end}.json")).exists()]
+    return read_manifest(files[0]) if files else None

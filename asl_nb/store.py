@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES', 'CLIPS_PER_TASK',
-           'LISTED', 'npy_header', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed', 'pack_clips',
-           'store_path', 'forget_temporary_stores', 'packed_clips']
+           'LISTED', 'npy_header', 'processes', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed',
+           'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
 
 # %% ../nbs/01b_store.ipynb #c003
 import errno
@@ -74,6 +74,13 @@ def _read_task(folder:Path, names:Sequence[str]) -> tuple[bytes, list[int], list
     return b"".join(clip.tobytes() for clip in clips), [len(clip) for clip in clips], [_checksum(clip) for clip in clips], faults
 
 # %% ../nbs/01b_store.ipynb #c018
+def processes(
+    jobs:int|None, # how many; as joblib counts
+    **choices, # of `joblib.Parallel`
+) -> joblib.Parallel:
+    "Workers that go when they have had nothing to do for ten seconds, so that a program that is done can end."
+    return joblib.Parallel(n_jobs=jobs, idle_worker_timeout=10, **choices)
+
 def _rounds(
     folder:Path, names:Sequence[str], # the files, in order
     jobs:int|None, # processes; None = one for a few clips, otherwise all that joblib may use
@@ -82,7 +89,7 @@ def _rounds(
     if jobs is None: jobs = 1 if len(names) < 500 else -1
     tasks = [names[start:start + CLIPS_PER_TASK] for start in range(0, len(names), CLIPS_PER_TASK)]
     step = 8*joblib.effective_n_jobs(jobs)
-    with joblib.Parallel(n_jobs=jobs, idle_worker_timeout=10) as parallel:
+    with processes(jobs) as parallel:
         for start in range(0, len(tasks), step):
             yield parallel(joblib.delayed(_read_task)(folder, task) for task in tasks[start:start + step])
 

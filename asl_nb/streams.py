@@ -22,10 +22,11 @@ from torch import nn
 from .capture import between_frames, find_segments
 from .clips import InputError
 from .datasets import ClipDataset
+from .evaluation import classify
 from .landmarks import NOSE_TIP, PARTS, POSE, mirror_clip
 from .model import ASLModel
 from .preprocessing import ASPECT
-from .recognizer import Cutting, EvenPace, Recognizer, SignEnded, classify
+from .recognizer import Cutting, EvenPace, Recognizer, SignEnded
 from .spotter import AFTER, PACE, WINDOW, Describer, LearnedSpotter
 from .synthetic import drift, ease
 

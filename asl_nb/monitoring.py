@@ -57,6 +57,11 @@ class TrainingHistory:
         return {name: list(getattr(self, name)) for name in METRICS}
 
 # %% ../nbs/32_monitoring.ipynb #c016
+def _is_validated(history) -> bool:
+    "Whether there are validation signers: of a run that went well and has none, no validation number is known."
+    known = not all(map(math.isnan, (*history.val_losses, *history.val_accuracies)))
+    return known or not all(map(math.isfinite, history.train_losses))
+
 def epoch_line(
     history: TrainingHistory, # at least one epoch
     epochs: int | None = None, # how many there may be in all
@@ -66,7 +71,8 @@ def epoch_line(
     train_loss, train_accuracy, val_loss, val_accuracy, rate = (values[-1] for values in history.as_dict().values())
     count, best = str(len(history)), history.best_epoch
     line = (f"epoch {count.rjust(len(str(epochs or count)))}" + (f"/{epochs}" if epochs else "") + f"  train loss {train_loss:.3f} "
-            f"accuracy {train_accuracy:5.1%}  validation loss {val_loss:.3f} accuracy {val_accuracy:5.1%}  lr {rate:.1e}")
+            f"accuracy {train_accuracy:5.1%}" + (f"  validation loss {val_loss:.3f} accuracy {val_accuracy:5.1%}" if _is_validated(history) else "") + f"  lr {rate:.1e}")
+    if not _is_validated(history): return line
     if best is None: return line + "  best: none yet"
     return line + f"  best {history.val_accuracies[best]:.1%}" + (" (now)" if best == len(history) - 1 else f" (epoch {best + 1})")
 
@@ -97,7 +103,7 @@ def _draw_curves(axes, curves, title, label):
 
 def _titles(history) -> tuple[str, str]:
     "What to write above the losses and above the accuracies."
-    missing = sum(not math.isfinite(loss) for loss in (*history.train_losses, *history.val_losses))
+    missing = sum(not math.isfinite(loss) for loss in (*history.train_losses, *(history.val_losses if _is_validated(history) else ())))
     best = history.best_epoch
     return (f"Loss: {missing} values are not finite" if missing else "Loss",
             "Accuracy" if best is None else f"Accuracy: best {history.val_accuracies[best]:.1%} in epoch {best + 1}")
@@ -115,9 +121,10 @@ def plot_history(
     figure = HistoryFigure(figsize=(10.5, 3.2), dpi=80, layout="constrained")
     losses, accuracies, rates = figure.subplots(1, 3)
     titles, best = _titles(history), history.best_epoch
-    _draw_curves(losses, [("training", history.train_losses, *training), ("validation", history.val_losses, *validation)],
+    shown = slice(2 if _is_validated(history) else 1)
+    _draw_curves(losses, [("training", history.train_losses, *training), ("validation", history.val_losses, *validation)][shown],
                  titles[0], "loss (mean per clip)")
-    _draw_curves(accuracies, [("training", percent[0], *training), ("validation", percent[1], *validation)], titles[1], "recognised, %")
+    _draw_curves(accuracies, [("training", percent[0], *training), ("validation", percent[1], *validation)][shown], titles[1], "recognised, %")
     _draw_curves(rates, [("learning rate", history.learning_rates, "#009E73", "-")], "Learning rate", "learning rate")
     if best is not None:
         for axes in (losses, accuracies, rates): axes.axvline(best + 1, color="black", linestyle=":", linewidth=1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LINES', 'HELP', 'LOOKING', 'ANSWERING', 'Recognised', 'Session', 'save_snapshot', 'event_line', 'draw_landmarks',
-           'annotate', 'read_webcam', 'watch_pictures', 'press', 'show_live', 'write_live', 'LiveApp',
+           'annotate', 'read_webcam', 'watch_pictures', 'press', 'open_window', 'show_live', 'write_live', 'LiveApp',
            'describe_session']
 
 # %% ../nbs/54_live.ipynb #c003
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ipywidgets as widgets
+import matplotlib
 import numpy as np
 import traitlets
 
@@ -131,11 +132,13 @@ def annotate(
     if mirror: picture = np.ascontiguousarray(picture[:, ::-1])
     size = max(picture.shape[0]/720, .45)
     def write(text, line, colour=(255, 255, 255)):
-        place = (int(12*size), int(30*size*line) if line > 0 else picture.shape[0] + int(30*size*line) + int(20*size))
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, .8*size, (0, 0, 0), max(int(5*size), 3), cv2.LINE_AA)
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, .8*size, colour, max(int(2*size), 1), cv2.LINE_AA)
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, max(int(2*size), 1))
+        x, y = int(12*size), int(36*size*line) if line > 0 else picture.shape[0] + int(36*size*line) + int(24*size)
+        behind = picture[max(y - height - int(8*size), 0):y + int(10*size), :x + width + int(8*size)]
+        behind[:] = behind//3 # white letters on a white wall could not be read
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(int(2*size), 1), cv2.LINE_AA)
     now = f"{session.guess.sign}? {session.guess.probability:.0%}" if session.guess else session.status
-    write(now, 1, (255, 220, 60) if session.recognizer.signing else (200, 200, 200))
+    if now: write(now, 1, (255, 220, 60) if session.recognizer.signing else (200, 200, 200))
     for line, each in enumerate(reversed(session.history), start=2): write(f"{each.sign} {each.probability:.0%}", line, (255, 255, 255) if line == 2 else (180, 180, 180))
     if help_line: write(help_line, -1, (200, 200, 200))
     return picture
@@ -198,6 +201,18 @@ def press(
     if key == "s" and picture is not None: session.status = f"saved {save_snapshot(session, picture).name}"
     return key != "q"
 
+def open_window(
+    title:str,
+    picture:np.ndarray, # `(height, width, 3)`, the first
+) -> bool: # True
+    "A window without a tool bar, as large as the picture, but no higher than 720."
+    cv2 = load_library("cv2")
+    os.environ.setdefault("QT_QPA_FONTDIR", str(Path(matplotlib.get_data_path())/"fonts/ttf")) # OpenCV's Qt brings no letters
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    height, width = picture.shape[:2]
+    cv2.resizeWindow(title, round(width*min(1, 720/height)), min(height, 720))
+    return True
+
 def show_live(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],
@@ -208,11 +223,12 @@ def show_live(
     cv2 = load_library("cv2")
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise InputError("there is no screen to open a window on; run it with --headless")
-    shown, last, black = {"landmarks": True, "mirror": False}, None, np.zeros((360, 640, 3), np.uint8)
+    opened, shown, last, black = False, {"landmarks": True, "mirror": False}, None, np.zeros((360, 640, 3), np.uint8)
     try:
         for picture in watch_pictures(session, pictures, report):
             last = picture if picture is not None else last
             view = annotate(black if picture is None else picture, session, help_line=HELP, **shown)
+            if not opened: opened = open_window(title, view)
             cv2.imshow(title, cv2.cvtColor(view, cv2.COLOR_RGB2BGR))
             key = cv2.waitKey(1) & 0xff
             if not press(chr(key), session, last, shown) or cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1: break

@@ -19,7 +19,7 @@ from asl_nb.landmarks import PARTS, mirror_clip
 from asl_nb.model import ASLModel, save_model
 from asl_nb.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted
 from asl_nb.spotter import LearnedSpotter, MotionSpotter, read_spotter
-from asl_nb.streams import CAMERAS, Answer, align, count_mistakes, labelled_windows, splice
+from asl_nb.streams import CAMERAS, Answer, align, as_detected, busy_frame, changes_of_speed, count_mistakes, glide, labelled_windows, splice, sway, trembling, working_part
 from asl_nb.synthetic import Signer, perform, synthetic_dataset, write_synthetic
 
 SIGNS = ("hello", "thankyou", "please", "happy")
@@ -189,6 +189,27 @@ def test_the_learned_spotter_beats_the_rule_on_an_unseen_signer(signer):
     stream = splice(signer, 90, np.random.default_rng(5))
     learned, rule = right(LearnedSpotter(), stream), right(MotionSpotter(), stream)
     assert learned > .93 and learned > rule, (learned, rule)
+
+
+def test_made_up_frames_tremble_like_the_clips(signer):
+    "Or a spotter would tell them from recordings by their noise, as one did."
+    clips = [working_part(clip) for clip in signer.clips]
+    noise, rng = trembling(clips), np.random.default_rng(0)
+    held = [as_detected(sway(busy_frame(clip), 60, rng), noise, rng) for clip in clips]
+    assert .6 < trembling(held)/noise < 1.6
+    moving = lambda clips: np.nanmedian(np.concatenate([changes_of_speed(clip).ravel() for clip in clips]))
+    ways = [glide(busy_frame(one), busy_frame(two), .4) for one, two in zip(clips, clips[1:])]
+    assert moving(ways) < .5*moving(clips) < moving([as_detected(way, noise, rng) for way in ways])
+    nothing = np.full((5, 543, 3), np.nan, np.float32)
+    assert np.isnan(as_detected(nothing, noise, rng)).all() and trembling([nothing]) > 0
+
+
+def test_nobody_signs_without_hands(signer):
+    unseen = signer.clips[0].copy()
+    unseen[:, 468:489] = unseen[:, 522:] = np.nan
+    spotter = LearnedSpotter()
+    answers = [spotter(frame) for clip in (signer.clips[0], unseen, unseen) for frame in clip]
+    assert max(answers) > .5 and max(answers[-len(unseen):]) == 0
 
 
 def test_a_signer_whose_hands_are_never_seen(signer):

@@ -26,7 +26,7 @@ demo: .venv/ready ## train on the synthetic signers (about a minute of training 
 
 test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --durations=15 tests
 
 check: .venv/everything ## a minute: linter, types, export in step, notebooks clean, course and commands
 	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py

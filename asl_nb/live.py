@@ -213,6 +213,7 @@ def open_window(
     cv2.resizeWindow(title, round(width*min(1, 720/height)), min(height, 720))
     return True
 
+# %% ../nbs/54_live.ipynb #594aea92
 def show_live(
     session:Session,
     pictures:Iterable[tuple[float, np.ndarray|None]],

@@ -166,6 +166,8 @@ def _time(recognizer:Recognizer, place:int) -> float:
     "When the frame at a position was taken; of one long gone, the oldest known."
     return recognizer.times[max(place - recognizer.count, -len(recognizer.times))]
 
+
+# %% ../nbs/52_recognizer.ipynb #f752c1ef
 class Reading(NamedTuple):
     "What the model sees in a part of the stream."
     start:int
@@ -187,6 +189,7 @@ def _rejoin(recognizer:Recognizer, before:Reading|None, reading:Reading) -> Read
     best, rivals = both.guesses[0], (before.guesses[0], reading.guesses[0])
     return both if best.sign == rivals[0].sign and best.probability > max(rival.probability for rival in rivals) else None
 
+# %% ../nbs/52_recognizer.ipynb #3449e164
 def _end(recognizer:Recognizer, stop:int) -> list[Event]:
     "The sign in progress ends before the frame at `stop`."
     cutting, start = recognizer.cutting, recognizer.start

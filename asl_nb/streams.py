@@ -208,6 +208,7 @@ def working_part(
     found = find_segments(clip, PACE, rest_seconds=len(clip)/PACE, shortest=0, margin=.1)
     return clip[found[0]] if found else clip[:0]
 
+# %% ../nbs/53_streams.ipynb #0430c458
 class Splicer:
     "Puts a stream together."
     def __init__(self,

@@ -222,7 +222,10 @@ async function recordClip() {
 
 function listen() {
   const select = element("clips");
-  select.addEventListener("change", guarded(async () => choose(state.own[select.value] ?? await bundled(state.about.clips[select.value]))));
+  select.addEventListener("change", guarded(async () => {
+    const value = select.value, clip = state.own[value] ?? await bundled(state.about.clips[value]);
+    if (select.value === value) choose(clip); // not if another has been chosen meanwhile
+  }));
   element("play").addEventListener("click", () => play(!state.playing));
   element("frame").addEventListener("input", () => { play(false); show(Number(element("frame").value)); });
   element("file").addEventListener("change", guarded(async () => { await take(element("file").files[0]); element("file").value = ""; }));

@@ -204,14 +204,13 @@ def press(
 def open_window(
     title:str,
     picture:np.ndarray, # `(height, width, 3)`, the first
-) -> bool: # True
+):
     "A window without a tool bar, as large as the picture, but no higher than 720."
     cv2 = load_library("cv2")
     os.environ.setdefault("QT_QPA_FONTDIR", str(Path(matplotlib.get_data_path())/"fonts/ttf")) # OpenCV's Qt brings no letters
     cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     height, width = picture.shape[:2]
     cv2.resizeWindow(title, round(width*min(1, 720/height)), min(height, 720))
-    return True
 
 # %% ../nbs/54_live.ipynb #594aea92
 def show_live(
@@ -224,12 +223,12 @@ def show_live(
     cv2 = load_library("cv2")
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise InputError("there is no screen to open a window on; run it with --headless")
-    opened, shown, last, black = False, {"landmarks": True, "mirror": False}, None, np.zeros((360, 640, 3), np.uint8)
+    shown, last, black = {"landmarks": True, "mirror": False}, None, np.zeros((360, 640, 3), np.uint8)
     try:
-        for picture in watch_pictures(session, pictures, report):
+        for number, picture in enumerate(watch_pictures(session, pictures, report)):
             last = picture if picture is not None else last
             view = annotate(black if picture is None else picture, session, help_line=HELP, **shown)
-            if not opened: opened = open_window(title, view)
+            if number == 0: open_window(title, view)
             cv2.imshow(title, cv2.cvtColor(view, cv2.COLOR_RGB2BGR))
             key = cv2.waitKey(1) & 0xff
             if not press(chr(key), session, last, shown) or cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1: break

@@ -70,9 +70,9 @@ def epoch_line(
     if not len(history): raise ValueError("a line needs at least one epoch, received an empty history")
     train_loss, train_accuracy, val_loss, val_accuracy, rate = (values[-1] for values in history.as_dict().values())
     count, best = str(len(history)), history.best_epoch
-    line = (f"epoch {count.rjust(len(str(epochs or count)))}" + (f"/{epochs}" if epochs else "") + f"  train loss {train_loss:.3f} "
-            f"accuracy {train_accuracy:5.1%}" + (f"  validation loss {val_loss:.3f} accuracy {val_accuracy:5.1%}" if _is_validated(history) else "") + f"  lr {rate:.1e}")
-    if not _is_validated(history): return line
+    line = f"epoch {count.rjust(len(str(epochs or count)))}" + (f"/{epochs}" if epochs else "") + f"  train loss {train_loss:.3f} accuracy {train_accuracy:5.1%}"
+    if not _is_validated(history): return f"{line}  lr {rate:.1e}"
+    line += f"  validation loss {val_loss:.3f} accuracy {val_accuracy:5.1%}  lr {rate:.1e}"
     if best is None: return line + "  best: none yet"
     return line + f"  best {history.val_accuracies[best]:.1%}" + (" (now)" if best == len(history) - 1 else f" (epoch {best + 1})")
 

@@ -144,7 +144,7 @@ class Recognizer:
 
     def guess(self) -> list[Guess]: # up to five; empty if there is no sign in progress
         "What the sign in progress looks like so far."
-        return best_guesses(classify(self.model, self.clip()), self.classes, temperature=self.model.temperature) if self.signing else []
+        return list(_read(self, self.start, self.count, self.stop).guesses) if self.signing else []
 
 # %% ../nbs/52_recognizer.ipynb #c017
 def _clear(recognizer:Recognizer):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUICK_SIGNS', 'load_data', 'signs_to_train', 'EpochProgress', 'train_epoch', 'validate_epoch', 'make_change',
            'average_of', 'Trainer', 'make_loaders', 'identity', 'write_checkpoint', 'restore', 'run_epoch',
-           'plot_title', 'fit', 'TrainingRun', 'half_written', 'finish', 'new_run_files', 'train', 'name_run', 'resume',
+           'plot_title', 'fit', 'TrainingRun', 'finish', 'new_run_files', 'train', 'name_run', 'resume',
            'describe_parts', 'describe_start']
 
 # %% ../nbs/37_trainer.ipynb #c003
@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import psutil
 import torch
 from accelerate.utils import gather_object
 from torch import nn
@@ -31,7 +30,7 @@ from .batches import Batch, BucketBatchSampler, balanced_weights, make_loader
 from .calibration import fit_temperature
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint, random_states,
                                restore_random_states, save_checkpoint)
-from .clips import InputError, progress_bar
+from .clips import InputError, half_written, progress_bar
 from .configuration import TrainingConfig, config_from, make_criterion, make_optimizer, make_scheduler, quick_version
 from .datasets import Parts, folder_kind, load_parts, read_table, sample_rows, split_parts
 from .engine import Engine, StepResult, count_answers, optimisations, training_step
@@ -303,11 +302,6 @@ class TrainingRun:
     parts: Parts # the data
     seconds: float # spent in training and validation
 
-def half_written(files:RunFiles) -> list[Path]:
-    "What processes that were killed while writing have left of a run. The plot is shared with other runs of the folder, which may be writing now."
-    plots = files.plot.parent.glob(f".{files.plot.name}.*.part") # .name.process.thread.part
-    return [*files.weights.parent.glob(f".{files.name}*.part"), *(part for part in plots if not psutil.pid_exists(int(part.name.split(".")[-3])))]
-
 def finish(trainer:Trainer) -> TrainingRun:
     "Score the best weights on the test signers, once, and write the final manifest and the picture."
     model, classes = load_model(trainer.files.weights, trainer.engine.device)
@@ -319,7 +313,8 @@ def finish(trainer:Trainer) -> TrainingRun:
     results = {"stopped_early": len(trainer.history) < trainer.config.epochs, "test": test.as_dict(),
                "temperature": model.temperature, "skipped_steps": trainer.engine.skipped, "seconds": round(trainer.seconds, 1)}
     write_manifest(trainer.files.final_manifest, trainer.manifest(results))
-    for file in (*checkpoints(trainer.files.weights.parent, trainer.files.name), *half_written(trainer.files)): file.unlink(missing_ok=True)
+    folder, name, plot = trainer.files.weights.parent, trainer.files.name, trainer.files.plot.name
+    for file in (*checkpoints(folder, name), *half_written(folder, name), *half_written(folder, plot)): file.unlink(missing_ok=True)
     return TrainingRun(trainer.config, trainer.files, model, classes, trainer.history, test, trainer.parts, trainer.seconds)
 
 # %% ../nbs/37_trainer.ipynb #c036

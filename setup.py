@@ -19,7 +19,7 @@ setup(
     keywords=about["keywords"].split(),
     python_requires=f">={about['min_python']}",
     packages=find_packages(include=["asl_nb", "asl_nb.*"]),
-    package_data={"asl_nb": ["data/*"]},
+    package_data={"asl_nb": ["assets/*"]},
     install_requires=about["requirements"].split(),
     extras_require={extra: about[f"{extra}_requirements"].split() for extra in ("dev", "capture", "export", "live", "docs", "check")},
     entry_points={"console_scripts": about["console_scripts"].split("\n"),

@@ -236,7 +236,7 @@ def map_of_rooms(rooms):
 
 
 def save_picture(match, notebooks, folder):
-    "`![…](40_report.ipynb#cell)` on the front page is the picture that this cell made."
+    "`![…](evaluation/04_report.ipynb#cell)` on the front page is the picture that this cell made."
     name, cell_id = match[1].split("#")
     cell = next(cell for path, notebook in notebooks.items() if path.name == name for cell in notebook.cells if cell.id == cell_id)
     output = next(output for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {})))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asl_nb.clips import atomic_write
-from asl_nb.landmarks import EDGES
-from asl_nb.synthetic import Signer, perform
+from asl_nb.data.clips import atomic_write
+from asl_nb.data.landmarks import EDGES
+from asl_nb.data.synthetic import Signer, perform
 
 SIGNS, SEED, GRID = ("hello", "please", "thankyou"), (7, 0), 400
 

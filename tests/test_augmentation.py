@@ -10,9 +10,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from asl_nb import augmentation as room
-from asl_nb.augmentation import AugmentationConfig, affine, affine_matrix, augment, augmentation_generator
-from asl_nb.batches import collate_clips, frame_mask
-from asl_nb.landmarks import MIRROR, PARTS, mirror_clip
+from asl_nb.data.batches import collate_clips, frame_mask
+from asl_nb.data.landmarks import MIRROR, PARTS, mirror_clip
+from asl_nb.training.augmentation import AugmentationConfig, affine, affine_matrix, augment, augmentation_generator
 
 TIME = dict(time_rate=(.5, 1.5), time_probability=.8, crop_share=(.6, 1), crop_probability=.5)
 MOVE = dict(rotation_degrees=30, scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, affine_probability=.8,

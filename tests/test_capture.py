@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from asl_nb import capture
-from asl_nb.capture import (LandmarkExtractor, Recordings, draw_over, extract, extract_video, frame_from,
-                            read_keypoints, read_pose, read_video, video_facts, write_overlays)
-from asl_nb.clips import InputError, read_clip
-from asl_nb.datasets import load_folder, read_table
-from asl_nb.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
-from asl_nb.synthetic import Signer, perform
+from asl_nb.capture.extraction import (LandmarkExtractor, Recordings, draw_over, extract, extract_video, frame_from,
+                                       read_keypoints, read_pose, read_video, video_facts, write_overlays)
+from asl_nb.data.clips import InputError, read_clip
+from asl_nb.data.datasets import load_folder, read_table
+from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from asl_nb.data.synthetic import Signer, perform
 
 cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
@@ -503,7 +503,7 @@ def test_nobody_in_the_picture(mediapipe, tmp_path):
 @pytest.mark.slow
 @needs_videos
 def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
-    code = f"from asl_nb.capture import extract; extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, sign={str(VIDEOS/'index.csv')!r}, participant='s', jobs=1)"
+    code = f"from asl_nb.capture.extraction import extract; extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, sign={str(VIDEOS/'index.csv')!r}, participant='s', jobs=1)"
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (tmp_path/"out"/"train.csv").exists(): time.sleep(.1)

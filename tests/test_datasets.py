@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from asl_nb.clips import InputError, write_clip
-from asl_nb.datasets import (ASL25, SIGN_MAP, TABLE, ClipDataset, StoredClips, as_names, count_clips, folder_kind, load_dataset,
-                             load_folder, load_parts, pack_folder, plan_parts, read_table, sample_rows, sign_names, split_by_participant, split_parts,
-                             stays_inside)
+from asl_nb.data.clips import InputError, write_clip
+from asl_nb.data.datasets import (ASL25, ClipDataset, SIGN_MAP, StoredClips, TABLE, as_names, count_clips, folder_kind,
+                                  load_dataset, load_folder, load_parts, pack_folder, plan_parts, read_table,
+                                  sample_rows, sign_names, split_by_participant, split_parts, stays_inside)
 
 SIGNS = ("please", "hello", "bye")
 SIGNERS = ("7", "007", "ana", "dev")

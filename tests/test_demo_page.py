@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from asl_nb.clips import write_clip
-from asl_nb.evaluation import best_guesses
-from asl_nb.model import ASLModel, load_model, save_model
-from asl_nb.synthetic import Signer, perform
+from asl_nb.data.clips import write_clip
+from asl_nb.data.synthetic import Signer, perform
+from asl_nb.evaluation.scores import best_guesses
+from asl_nb.network.model import ASLModel, load_model, save_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"

@@ -16,10 +16,10 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from asl_nb.batches import BucketBatchSampler, collate_clips
-from asl_nb.masking import MaskedBatchNorm
-from asl_nb.model import ASLModel
-from asl_nb.synthetic import synthetic_dataset
+from asl_nb.data.batches import BucketBatchSampler, collate_clips
+from asl_nb.data.synthetic import synthetic_dataset
+from asl_nb.network.masking import MaskedBatchNorm
+from asl_nb.network.model import ASLModel
 
 TIMEOUT = timedelta(seconds=30)
 CASES = {"unequal shares": (0, 2), "far from zero": (1000, 2), "a share without real frames": (0, 0), "one real frame in a share": (0, 1)}

@@ -5,12 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.clips import InputError
-from asl_nb.configuration import RECIPES, TrainingConfig
-from asl_nb.explanation import HIDEABLE, Explorer, cut_spans, draw_explanation, explain, frames_read, hide, widen
-from asl_nb.landmarks import PARTS
-from asl_nb.model import ASLModel
-from asl_nb.synthetic import Signer, perform
+from asl_nb.data.clips import InputError
+from asl_nb.data.landmarks import PARTS
+from asl_nb.data.synthetic import Signer, perform
+from asl_nb.evaluation.explanation import (Explorer, HIDEABLE, cut_spans, draw_explanation, explain, frames_read, hide,
+                                           widen)
+from asl_nb.network.model import ASLModel
+from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 SIGNS = ("hello", "thankyou", "please", "happy")
 

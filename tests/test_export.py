@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
 from asl_nb.benchmark import LATENCY_FRAMES, Workbench
-from asl_nb.clips import InputError
-from asl_nb.configuration import RECIPES, TrainingConfig
-from asl_nb.landmarks import PARTS
-from asl_nb.model import ASLModel
-from asl_nb.preprocessing import FEATURES
+from asl_nb.data.clips import InputError
+from asl_nb.data.landmarks import PARTS
+from asl_nb.network.model import ASLModel
+from asl_nb.network.preprocessing import FEATURES
+from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
 
 import onnx  # noqa: E402 (after the skips)
 
-from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, measure_onnx, open_model,  # noqa: E402
-                           to_int8, trial_recordings, write_onnx)
+from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, measure_onnx,
+                           open_model, to_int8, trial_recordings, write_onnx)  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data/webcam_asl"
 SIGNS = ("hello", "thankyou", "please", "happy", "drink")

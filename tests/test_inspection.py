@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.clips import InputError, read_clip, write_clip
-from asl_nb.datasets import SIGN_MAP, TABLE, pack_folder, read_table
-from asl_nb.inspection import (STEPS, browse_clips, content_hash, describe_inspection, dominant_hand, hand_path, inspect_dataset,
-                               inspect_table, look_at, missing_parts, suspicions, write_inspection)
-from asl_nb.landmarks import PARTS, mirror_clip
-from asl_nb.synthetic import synthetic_dataset, write_synthetic
+from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.data.datasets import SIGN_MAP, TABLE, pack_folder, read_table
+from asl_nb.data.inspection import (STEPS, browse_clips, content_hash, describe_inspection, dominant_hand, hand_path,
+                                    inspect_dataset, inspect_table, look_at, missing_parts, suspicions,
+                                    write_inspection)
+from asl_nb.data.landmarks import PARTS, mirror_clip
+from asl_nb.data.synthetic import synthetic_dataset, write_synthetic
 
 SAMPLE = Path(__file__).resolve().parents[2]/"shared/data/asl_signs_sample"
 real = pytest.mark.skipif(not SAMPLE.exists(), reason="real recordings are not here")

@@ -18,8 +18,8 @@ FAKE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     "The tutorial and a model, in a folder of its own."
-    from asl_nb.configuration import TrainingConfig
-    from asl_nb.trainer import train
+    from asl_nb.training.configuration import TrainingConfig
+    from asl_nb.training.trainer import train
     place = tmp_path_factory.mktemp("live")
     shutil.copy(ROOT/"nbs"/"tutorials"/"live.ipynb", place/"live.ipynb")
     train(TrainingConfig(signs="hello,please,mom", epochs=2, synthetic_signers=4, synthetic_clips=1, dim=16, out=str(place/"models")), report=lambda line: None)

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import preparation as module
-from asl_nb.clips import InputError, read_clip, write_clip
-from asl_nb.datasets import ASL25, SIGN_MAP, TABLE, load_dataset, load_parts, pack_folder, read_sign_map, read_table
-from asl_nb.inspection import inspect_dataset, inspect_table
-from asl_nb.preparation import PICTURES, REPORT, describe_preparation, foreign_files, prepare, read_signs, select_clips
+from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.data.datasets import (ASL25, SIGN_MAP, TABLE, load_dataset, load_parts, pack_folder, read_sign_map,
+                                  read_table)
+from asl_nb.data.inspection import inspect_dataset, inspect_table
+from asl_nb.data.preparation import (PICTURES, REPORT, describe_preparation, foreign_files, prepare, read_signs,
+                                     select_clips)
 
 SAMPLE = Path(__file__).resolve().parents[2]/"shared/data/asl_signs_sample"
 real = pytest.mark.skipif(not SAMPLE.exists(), reason="real recordings are not here")

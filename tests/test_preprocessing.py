@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.configuration import RECIPES
-from asl_nb.landmarks import mirror_clip
-from asl_nb.preprocessing import FEATURES, POINT_SETS, PreprocessingLayer
-from asl_nb.synthetic import LEXICON, Signer, perform
+from asl_nb.data.landmarks import mirror_clip
+from asl_nb.data.synthetic import LEXICON, Signer, perform
+from asl_nb.network.preprocessing import FEATURES, POINT_SETS, PreprocessingLayer
+from asl_nb.training.configuration import RECIPES
 
 best = RECIPES["best"]
 some = settings(max_examples=15, deadline=None)

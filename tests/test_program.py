@@ -10,9 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from asl_nb.capture import write_keypoint_folders
+from asl_nb.capture.extraction import write_keypoint_folders
 from asl_nb.cli import app
-from asl_nb.manifest import read_manifest
+from asl_nb.training.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--dim", "32", "--epochs", "2", "--batch-size", "16"]

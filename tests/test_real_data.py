@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_nb.datasets import count_clips, load_folder, load_parts, read_table, split_by_participant
+from asl_nb.data.datasets import count_clips, load_folder, load_parts, read_table, split_by_participant
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data"
 pytestmark = pytest.mark.skipif(not (DATA/"webcam_asl").exists(), reason="real recordings are not here")

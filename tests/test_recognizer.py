@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from asl_nb.capture import Pulse, resample_clip
+from asl_nb.capture.extraction import Pulse, resample_clip
 from asl_nb.cli import app
-from asl_nb.clips import InputError
-from asl_nb.configuration import RECIPES, TrainingConfig
-from asl_nb.landmarks import PARTS, mirror_clip
-from asl_nb.model import ASLModel, save_model
-from asl_nb.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted
-from asl_nb.spotter import LearnedSpotter, MotionSpotter, read_spotter
-from asl_nb.streams import CAMERAS, Answer, align, as_detected, busy_frame, changes_of_speed, count_mistakes, glide, labelled_windows, splice, sway, trembling, working_part
-from asl_nb.synthetic import Signer, perform, synthetic_dataset, write_synthetic
+from asl_nb.data.clips import InputError
+from asl_nb.data.landmarks import PARTS, mirror_clip
+from asl_nb.data.synthetic import Signer, perform, synthetic_dataset, write_synthetic
+from asl_nb.live.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted
+from asl_nb.live.spotter import LearnedSpotter, MotionSpotter, read_spotter
+from asl_nb.live.streams import (Answer, CAMERAS, align, as_detected, busy_frame, changes_of_speed, count_mistakes,
+                                 glide, labelled_windows, splice, sway, trembling, working_part)
+from asl_nb.network.model import ASLModel, save_model
+from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 SIGNS = ("hello", "thankyou", "please", "happy")
 NOBODY = np.full((543, 3), np.nan, np.float32)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from asl_nb.clips import read_clip
-from asl_nb.datasets import load_folder
-from asl_nb.landmarks import PARTS
+from asl_nb.data.clips import read_clip
+from asl_nb.data.datasets import load_folder
+from asl_nb.data.landmarks import PARTS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from asl_nb import report as module
-from asl_nb.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature, probabilities, reliability_table,
-                                selective_accuracy)
-from asl_nb.clips import InputError
-from asl_nb.datasets import ClipDataset
-from asl_nb.evaluation import Examination, best_guesses, confusion_counts, evaluate, examine, list_answers, signer_interval, summarise
-from asl_nb.model import ASLModel
-from asl_nb.report import make_report, render_page, report_on, share_without_hands, write_report
+from asl_nb.data.clips import InputError
+from asl_nb.data.datasets import ClipDataset
+from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
+                                           probabilities, reliability_table, selective_accuracy)
+from asl_nb.evaluation.report import make_report, render_page, report_on, share_without_hands, write_report
+from asl_nb.evaluation.scores import (Examination, best_guesses, confusion_counts, evaluate, examine, list_answers,
+                                      signer_interval, summarise)
+from asl_nb.network.model import ASLModel
 
 SIGNS = ("hello", "please", "mom", "dad", "go")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asl_nb.manifest import read_manifest
+from asl_nb.training.manifest import read_manifest
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validation-share", "0.3", "--dim", "16",

@@ -88,7 +88,7 @@ def test_page_is_whole(watched, address, name):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "00_landmarks.html", "37_trainer.html", "rooms.html", "overview.html", "tutorials/training_guide.html"])
+@pytest.mark.parametrize("name", ["index.html", "data/01_landmarks.html", "training/10_trainer.html", "rooms.html", "overview.html", "tutorials/training_guide.html"])
 def test_page_is_legible(watched, address, name, scheme):
     watched.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     watched.goto(address + name)
@@ -138,7 +138,7 @@ def test_search_finds_functions_and_words(watched, address, site):
     inventory = zlib.decompress((site/"objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
     names = [line.split()[0] for line in inventory.splitlines() if " py:function " in line]
     assert len(names) > 100
-    for query, wanted in [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]] + [("dilated convolution", 'a[href*="21_tcn"]')]:
+    for query, wanted in [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]] + [("dilated convolution", 'a[href*="network/05_tcn"]')]:
         watched.goto(f"{address}search.html?q={query}")
         watched.wait_for_selector(f"#search-results {wanted}")
 
@@ -153,14 +153,14 @@ def test_the_front_page_moves_and_its_doors_open(watched, address):
     stopped = watched.evaluate(picture)
     watched.wait_for_timeout(300)
     assert watched.evaluate(picture) == stopped
-    for door, behind in enumerate(("00_landmarks", "train_on_asl_signs", "60_cli")):
+    for door, behind in enumerate(("data/01_landmarks", "train_on_asl_signs", "92_cli")):
         watched.goto(address)
         watched.locator(".doors .sd-card").nth(door).click(position={"x": 20, "y": 20})
         watched.wait_for_url(f"**/{behind}.html")
 
 
 def test_a_player_works_without_a_kernel(watched, address):
-    watched.goto(address + "00_landmarks.html")
+    watched.goto(address + "data/01_landmarks.html")
     watched.wait_for_selector(".player canvas")
     picture = "document.querySelector('.player canvas').toDataURL()"
     watched.evaluate("(() => { const slider = document.querySelector('.player input'); slider.value = 0; slider.oninput(); })()")
@@ -172,7 +172,7 @@ def test_a_player_works_without_a_kernel(watched, address):
 
 def test_the_reader_chooses_the_colours(watched, address):
     background = "getComputedStyle(document.body).backgroundColor"
-    watched.goto(address + "21_tcn.html")
+    watched.goto(address + "network/05_tcn.html")
     light = watched.evaluate(background)
     watched.emulate_media(color_scheme="dark")
     watched.wait_for_function(f"light => {background} != light", arg=light)
@@ -189,9 +189,9 @@ def test_a_fault_fails_the_build(tmp_path, fault, place):
 
 
 def test_a_symbol_or_a_notebook_that_is_gone_fails_the_build():
-    path = ROOT/"nbs"/"00_landmarks.ipynb"
+    path = ROOT/"nbs"/"data/01_landmarks.ipynb"
     links = pages.Links([])
-    with pytest.raises(SystemExit, match="no such symbol"): links.prose("see `asl_nb.landmarks.nothing`", path)
+    with pytest.raises(SystemExit, match="no such symbol"): links.prose("see `asl_nb.data.landmarks.nothing`", path)
     with pytest.raises(SystemExit, match="leads nowhere"): links.prose("see [that](99_nothing.ipynb)", path)
-    assert links.prose("see [that](01_clips.ipynb#a)", path) == "see [that](01_clips.ipynb#a)"
+    assert links.prose("see [that](data/04_clips.ipynb#a)", path) == "see [that](data/04_clips.ipynb#a)"
     assert links.prose("```\n[that](99_nothing.ipynb)\n```", path) == "```\n[that](99_nothing.ipynb)\n```"

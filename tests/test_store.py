@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import store as module
-from asl_nb.clips import InputError, read_clip, write_clip
-from asl_nb.store import (DATA, INDEX, JOURNAL, SUMMARY, bytes_needed, forget_temporary_stores, open_store, pack_clips, packed_clips,
-                          store_path)
+from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.data.store import (DATA, INDEX, JOURNAL, SUMMARY, bytes_needed, forget_temporary_stores, open_store,
+                               pack_clips, packed_clips, store_path)
 
 FILES = (DATA, INDEX, SUMMARY)
 
@@ -64,7 +64,7 @@ def same_files(one, other):
 PROGRAM = """
 import sys, time
 import pandas
-import asl_nb.store as store
+import asl_nb.data.store as store
 store.CLIPS_PER_TASK = 1
 folder, table, target, pause, round_pause = sys.argv[1:]
 durably = store._append_durably
@@ -333,7 +333,7 @@ def test_only_bad_clips(copy, tmp_path):
 FULL_DISK = """
 import errno, os, sys
 import pandas
-import asl_nb.store as store
+import asl_nb.data.store as store
 real, room = os.fsync, int(sys.argv[4])
 def fsync(descriptor):
     "Room for so many bytes in one file."
@@ -356,7 +356,7 @@ def test_full_disk_is_cleaned_up_and_the_bytes_are_named(source, whole, tmp_path
 
 def test_full_disk_while_the_index_is_written(source, tmp_path, monkeypatch):
     def full(*args, **kwargs): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr("asl_nb.clips.os.replace", full)
+    monkeypatch.setattr("asl_nb.data.clips.os.replace", full)
     with pytest.raises(InputError, match="no space left"): pack_clips(*source, tmp_path/"store", progress=False)
     assert not [path for path in (tmp_path/"store").iterdir() if path.name != ".lock"]
 

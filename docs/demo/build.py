@@ -14,13 +14,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from asl_nb.clips import InputError, atomic_write, read_clip
-from asl_nb.configuration import TrainingConfig
+from asl_nb.data.clips import InputError, atomic_write, read_clip
+from asl_nb.data.landmarks import EDGES
+from asl_nb.data.synthetic import LEXICON, Signer, perform
 from asl_nb.export import export_onnx, find_manifest_id
-from asl_nb.landmarks import EDGES
-from asl_nb.model import load_model
-from asl_nb.synthetic import LEXICON, Signer, perform
-from asl_nb.trainer import train
+from asl_nb.network.model import load_model
+from asl_nb.training.configuration import TrainingConfig
+from asl_nb.training.trainer import train
 
 HERE = Path(__file__).resolve().parent
 SIGNS = ("hello", "thankyou", "please", "drink", "mom", "dad", "sleep", "bye", "blue", "yellow", "go", "sick")

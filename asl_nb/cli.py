@@ -28,16 +28,16 @@ from .capture.extraction import (LandmarkExtractor, extract, measure_film, measu
                                        video_facts, write_overlays)
 from .capture.recorder import remove_recordings
 from .data.clips import InputError, atomic_write, read_clip
-from .data.datasets import ASL25, as_names, pack_folder
+from .data.datasets import ASL25, pack_folder, parse_names
 from .data.inspection import describe_inspection, inspect_dataset, measure_inspection, write_inspection
 from .data.preparation import describe_preparation, prepare
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
-from .evaluation.scores import best_guesses, classify, evaluate_folder, load_examination_clips
+from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_examination_clips
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
-from .live.recognizer import Cutting, Idle, Recognizer, SignEnded
+from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
 from .live.spotter import LearnedSpotter, MotionSpotter
 from .live.streams import evaluate_streams
 from .network.model import ASLModel, load_model
@@ -138,8 +138,8 @@ def crossval_command(
 ):
     "Train and test over signer-disjoint folds, and print a table."
     changes = dict(each.split("=", 1) if "=" in each else (each, "") for each in changed)
-    if not all(seed.isdecimal() for seed in as_names(seeds)): raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
-    results = cross_validate(data, folds, out, variants, [int(seed) for seed in as_names(seeds)], changes,
+    if not all(seed.isdecimal() for seed in parse_names(seeds)): raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
+    results = cross_validate(data, folds, out, variants, [int(seed) for seed in parse_names(seeds)], changes,
                              report=lambda line: typer.echo(line, err=as_json))
     runs = list_runs(results)
     if table is not None:
@@ -163,9 +163,9 @@ def evaluate_command(
     "Score a model on a folder: overall, per sign, per participant."
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    if report is None: result = evaluate_folder(network, classes, data, as_names(participants), skip_bad)
+    if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
-        clips = load_examination_clips(network, data, as_names(participants), skip_bad)
+        clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)
         typer.echo(f"report: {page}", err=True)
@@ -203,7 +203,7 @@ def predict_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     for path in clips:
-        guesses = best_guesses(classify(network, read_clip(path)), classes, temperature=network.temperature)
+        guesses = best_guesses(clip_logits(network, read_clip(path)), classes, temperature=network.temperature)
         if as_json: typer.echo(json.dumps({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
         else: typer.echo(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
 
@@ -274,7 +274,7 @@ def evaluate_stream_command(
     "Score a model on streams spliced from clips: mistakes, delay, false signs."
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    clips = load_examination_clips(network, data, as_names(participants), skip_bad)
+    clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
     table = evaluate_streams(network, classes, clips, minutes, SPOTTERS[spotter], seed=seed)
     typer.echo(table.to_json(orient="index") if as_json else table.T.to_string(float_format="{:.3f}".format))
 
@@ -289,7 +289,7 @@ def live_command(
     out:Annotated[Path|None, typer.Option(help="with --headless: also write the annotated film, .mp4")]=None,
     snapshots:Annotated[Path|None, typer.Option(help="folder for a labelled picture of every sign that is sure enough; not given: none is kept")]=None,
     sure:Annotated[float, typer.Option(help="probability from which on a picture is kept", min=0, max=1)]=.8,
-    least:Annotated[float, typer.Option(help="probability that a sign must have to be named", min=0, max=1)]=Cutting.sure,
+    least:Annotated[float, typer.Option(help="probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.sure,
     spotter:SpotterName="learned",
     as_json:Json=False,
 ):
@@ -299,7 +299,7 @@ def live_command(
     if out and not headless: raise InputError("--out: an annotated film is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     pictures, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), cutting=Cutting(sure=least))
+    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), cutting=SegmentationConfig(sure=least))
     def report(event): typer.echo(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
@@ -377,7 +377,7 @@ def prepare_command(
     table_only:Annotated[bool, typer.Option(help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ):
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    prepared = prepare(source, out, signs, as_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
+    prepared = prepare(source, out, signs, parse_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
     for line in describe_preparation(prepared): typer.echo(line)
 
 # %% ../nbs/92_cli.ipynb #c021s

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from asl_nb.data.clips import InputError, write_clip
-from asl_nb.data.datasets import (ASL25, ClipDataset, SIGN_MAP, StoredClips, TABLE, as_names, count_clips, folder_kind,
-                                  load_dataset, load_folder, load_parts, pack_folder, plan_parts, read_table,
-                                  sample_rows, sign_names, split_by_participant, split_parts, stays_inside)
+from asl_nb.data.datasets import (ASL25, ClipDataset, SIGN_MAP, StoredClips, TABLE, assign_splits, count_clips,
+                                  dataset_layout, load_dataset, load_folder, load_splits, pack_folder, parse_names,
+                                  read_table, sign_names, split_by_participant, split_dataset, stays_inside,
+                                  stratified_sample)
 
 SIGNS = ("please", "hello", "bye")
 SIGNERS = ("7", "007", "ana", "dev")
@@ -130,7 +131,7 @@ def test_bad_folder_gives_one_line_with_file_fault_and_cure(plain, name):
     assert ";" in message  # the cure follows
 
 
-@pytest.mark.parametrize("read", [folder_kind, load_folder, read_table, load_parts, load_dataset])
+@pytest.mark.parametrize("read", [dataset_layout, load_folder, read_table, load_splits, load_dataset])
 def test_places_without_a_dataset(tmp_path, read):
     (tmp_path/"empty").mkdir()
     (tmp_path/"file").write_text("x")
@@ -197,7 +198,7 @@ def test_skip_bad_lists_every_bad_clip(plain):
     assert all("\n" not in line for line in dataset.skipped)
     assert "13.parquet" in dataset.skipped[0] and "20.parquet" in dataset.skipped[1]
     assert "13" not in dataset.sequence_ids
-    parts = load_parts(plain, skip_bad=True, test_participants="7", progress=False)
+    parts = load_splits(plain, skip_bad=True, test_participants="7", progress=False)
     assert parts.skipped == dataset.skipped
     for path in files.rglob("*.parquet"): path.unlink()
     with pytest.raises(InputError, match="none of the 24 clips"): load_folder(plain, skip_bad=True, progress=False)
@@ -269,7 +270,7 @@ def test_packed_folder_is_read_like_the_original(plain, tmp_path):
     pack_folder(plain, tmp_path/"out", progress=False)
     shutil.rmtree(plain)
     packed = load_folder(tmp_path/"out", signs="hello,bye", max_samples=7, max_len=2, progress=False)
-    assert packed.fingerprint() == original.fingerprint() and folder_kind(tmp_path/"out") == "packed"
+    assert packed.fingerprint() == original.fingerprint() and dataset_layout(tmp_path/"out") == "packed"
     moved = shutil.move(tmp_path/"out", tmp_path/"moved")
     edit(moved, lambda table: table[3:])
     assert len(load_folder(moved, progress=False)) == 21
@@ -327,9 +328,9 @@ def test_fingerprint_sees_every_change():
 
 
 def test_names():
-    assert as_names(None) == as_names("") == ()
-    assert as_names(2002) == as_names(np.int64(2002)) == ("2002",)
-    assert as_names(["007", 7, "7"]) == ("007", "7")
+    assert parse_names(None) == parse_names("") == ()
+    assert parse_names(2002) == parse_names(np.int64(2002)) == ("2002",)
+    assert parse_names(["007", 7, "7"]) == ("007", "7")
     assert sign_names("asl25") == ASL25 and len(set(ASL25)) == 25
     assert sign_names(("all",)) == ("all",) and sign_names(" All ") is None
 
@@ -380,7 +381,7 @@ def test_splits_are_disjoint_and_complete(rows, share, seed, keep_signs):
 @given(rows=pairs, seed=st.integers(0, 99), test=st.sets(st.sampled_from("abcdefg"), max_size=2), named=st.booleans())
 def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test, named):
     dataset = memory(rows)
-    try: parts = split_parts(dataset, signs=("hello", "bye") if named else "all", test_participants=test, seed=seed)
+    try: parts = split_dataset(dataset, signs=("hello", "bye") if named else "all", test_participants=test, seed=seed)
     except InputError as error:
         assert "\n" not in str(error) and ";" in str(error)
         return
@@ -403,7 +404,7 @@ def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test,
 @given(rows=pairs, most=st.integers(1, 45), seed=st.integers(0, 9))
 def test_samples_are_even(rows, most, seed):
     table = memory(rows).table()
-    chosen = sample_rows(table, most, seed)
+    chosen = stratified_sample(table, most, seed)
     assert len(chosen) == min(most, len(rows)) and (np.diff(chosen) > 0).all()
     taken, there = table.sign.iloc[chosen].value_counts(), table.sign.value_counts()
     assert len(taken) == min(most, len(there))
@@ -417,7 +418,7 @@ def test_a_plan_may_leave_two_of_six():
     rows = [("1", "house"), ("1", "no"), ("3", "hello"), ("3", "no"), ("4", "my"), ("5", "bye"), ("5", "hello"), ("6", "get"), ("7", "get"), ("7", "a")]
     table = pd.DataFrame(rows*5 + [("t", "hello")]*5 + [("t", "cat")]*5, columns=["participant_id", "sign"])
     for seed in range(10):
-        part, classes = plan_parts(table, sorted(set(table.sign)), test_participants="t", seed=seed)
+        part, classes = assign_splits(table, sorted(set(table.sign)), test_participants="t", seed=seed)
         assert set(table.participant_id[part == "validation"]) <= {"3", "6"}
         assert set(table.sign[part == "train"]) == set(classes) == set(table.sign) - {"cat"}
         assert (part == "set aside").sum() == 5
@@ -438,20 +439,20 @@ def test_parts_refuse():
             (dict(test_share=2), "test_share: must lie between 0 and 1"),
             (dict(validation_share=2), "validation_share: must lie between 0 and 1"),
             (dict(validation_share=-.1), "validation_share: must lie between 0 and 1")]:
-        with pytest.raises(InputError, match=fault): split_parts(dataset, **options)
-    assert not len(split_parts(dataset, test_participants="d", validation_share=0).validation)  # 0 means: nobody
+        with pytest.raises(InputError, match=fault): split_dataset(dataset, **options)
+    assert not len(split_dataset(dataset, test_participants="d", validation_share=0).validation)  # 0 means: nobody
     only_cat = memory([("a", "hello"), ("b", "hello"), ("d", "cat")])
-    with pytest.raises(InputError, match="left to test on"): split_parts(only_cat, test_participants="d")
+    with pytest.raises(InputError, match="left to test on"): split_dataset(only_cat, test_participants="d")
 
 
 def test_folder_parts_are_refused_before_any_clip_is_read(plain):
     for path in plain.rglob("*.parquet"): path.write_bytes(b"not read")
-    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_parts(plain, test_participants="x")
+    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_splits(plain, test_participants="x")
 
 
 def test_load_parts_equals_split_parts(plain):
     options = dict(test_participants="dev", validation_share=.3, seed=3)
-    from_folder, from_memory = load_parts(plain, progress=False, **options), split_parts(load_folder(plain, progress=False), **options)
+    from_folder, from_memory = load_splits(plain, progress=False, **options), split_dataset(load_folder(plain, progress=False), **options)
     for side in ("train", "validation", "test"):
         assert getattr(from_folder, side).fingerprint() == getattr(from_memory, side).fingerprint()
 
@@ -464,49 +465,49 @@ def split(tmp_path):
 
 
 def test_split_folder(split):
-    parts = load_parts(split, progress=False)
+    parts = load_splits(split, progress=False)
     assert parts.test.signers == ("d",) and len(parts.test) == 3 and set(parts.train.signers + parts.validation.signers) == set("abc")
-    with pytest.raises(InputError, match="split already"): load_parts(split, test_participants="d")
-    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_parts(split, validation_participants="d")
+    with pytest.raises(InputError, match="split already"): load_splits(split, test_participants="d")
+    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_splits(split, validation_participants="d")
 
 
 def test_takes_of_a_single_person_are_divided():
     dataset = memory([("me", sign) for sign in ("hello", "bye") for _ in range(10)] + [("me", "cat")])
-    parts = split_parts(dataset, seed=3)
+    parts = split_dataset(dataset, seed=3)
     assert parts.only_signer == "me" and parts.train.classes == ("hello", "bye", "cat")
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 2, 4]
     assert parts.train.summary().loc["cat", "me"] == 1 and parts.test.summary().loc["hello", "me"] == 2
     assert len({name for part in (parts.train, parts.validation, parts.test) for name in part.sequence_ids}) == 21
-    assert split_parts(dataset, seed=3).test.sequence_ids == parts.test.sequence_ids != split_parts(dataset, seed=4).test.sequence_ids
-    assert len(split_parts(dataset, seed=3, validation_share=0).validation) == 0
-    again = split_parts(parts.train, test=parts.test, validation_share=0)  # divided by somebody else
+    assert split_dataset(dataset, seed=3).test.sequence_ids == parts.test.sequence_ids != split_dataset(dataset, seed=4).test.sequence_ids
+    assert len(split_dataset(dataset, seed=3, validation_share=0).validation) == 0
+    again = split_dataset(parts.train, test=parts.test, validation_share=0)  # divided by somebody else
     assert again.only_signer == "me" and len(again.test) == 4
     for options, fault in [(dict(test_participants="me"), "nobody is left to train on"), (dict(validation_participants="me"), "nobody is left to train on"),
                            (dict(test_share=1), "test_share: must lie between"), (dict(signs="cat"), "record each sign more often")]:
-        with pytest.raises(InputError, match=fault): split_parts(dataset, **options)
+        with pytest.raises(InputError, match=fault): split_dataset(dataset, **options)
 
 
 def test_two_people_are_divided_and_not_their_takes():
     dataset = memory([(signer, sign) for signer in ("me", "you") for sign in ("hello", "bye") for _ in range(5)])
-    parts = split_parts(dataset, validation_share=0)
+    parts = split_dataset(dataset, validation_share=0)
     assert parts.only_signer is None and set(parts.train.signers).isdisjoint(parts.test.signers)
-    with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"): split_parts(dataset)
+    with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"): split_dataset(dataset)
 
 
 def test_split_folder_with_other_signs_on_the_sides(tmp_path):
     make_folder(tmp_path/"train", [(signer, sign) for signer in "abc" for sign in ("hello", "bye")])
     make_folder(tmp_path/"test", [("d", "hello"), ("d", "please"), ("e", "please")])
-    parts = load_parts(tmp_path, progress=False)
+    parts = load_splits(tmp_path, progress=False)
     assert parts.set_aside == {"please": 2} and parts.test.classes == ("bye", "hello") and parts.test.labels.tolist() == [1]
-    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_parts(tmp_path, signs="please,hello")
-    assert load_parts(tmp_path, signs="hello,bye", progress=False).test.classes == ("hello", "bye")
-    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_parts(tmp_path, signs="bye", progress=False)
+    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_splits(tmp_path, signs="please,hello")
+    assert load_splits(tmp_path, signs="hello,bye", progress=False).test.classes == ("hello", "bye")
+    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_splits(tmp_path, signs="bye", progress=False)
     with pytest.raises(InputError, match="please has no clip in train/"): load_dataset(tmp_path)
 
 
 def test_split_folder_that_leaks_is_refused(tmp_path):
     make_folder(tmp_path/"train"), make_folder(tmp_path/"test", [("ana", "hello"), ("7", "bye"), ("new", "bye")])
-    for read in (load_parts, load_dataset):
+    for read in (load_splits, load_dataset):
         with pytest.raises(InputError, match="participant_id: 7, ana on both sides"): read(tmp_path)
 
 
@@ -521,7 +522,7 @@ def test_load_dataset(split):
 
 
 def test_load_dataset_wants_a_split_folder(plain):
-    with pytest.raises(InputError, match="use load_parts"): load_dataset(plain)
+    with pytest.raises(InputError, match="use load_splits"): load_dataset(plain)
 
 
 @settings(max_examples=200, deadline=None)

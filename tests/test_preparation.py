@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asl_nb import preparation as module
 from asl_nb.data.clips import InputError, read_clip, write_clip
-from asl_nb.data.datasets import (ASL25, SIGN_MAP, TABLE, load_dataset, load_parts, pack_folder, read_sign_map,
+from asl_nb.data.datasets import (ASL25, SIGN_MAP, TABLE, load_dataset, load_splits, pack_folder, read_sign_map,
                                   read_table)
 from asl_nb.data.inspection import inspect_dataset, inspect_table
 from asl_nb.data.preparation import (PICTURES, REPORT, describe_preparation, foreign_files, prepare, read_signs,
@@ -72,7 +72,7 @@ def test_load_dataset_reads_it_and_signers_are_disjoint(source, out):
     sides = [set(read_table(out/side).participant_id) for side in ("train", "test")]
     assert sides == [{"ana", "cleo"}, {"007", "ben"}] and prepared.test_participants == ("007", "ben")
     assert (len(data), len(test_data), prepared.counts) == (12, 12, {"train": 12, "test": 12})
-    assert load_parts(out, progress=False).test.signers == ("007", "ben")
+    assert load_splits(out, progress=False).test.signers == ("007", "ben")
     assert state(source) == before
 
 
@@ -151,7 +151,7 @@ def test_one_signer_only(source, out):
     assert prepared.counts == {"train": 3, "test": 3} and prepared.test_participants == ("ana",) and prepared.classes == ("go", "mom", "hello")
     text = "\n".join(describe_preparation(prepared))
     assert "one signer only" in text and "ana alone, and its score says nothing about other people" in text and "signers in train and in test" not in text
-    assert load_parts(out, validation_share=0, progress=False).only_signer == "ana"
+    assert load_splits(out, validation_share=0, progress=False).only_signer == "ana"
     sides = [set(read_table(out/side).path) for side in ("train", "test")]
     assert not sides[0] & sides[1] and [sorted(load_dataset(out)[place]) for place in (1, 3)] == [[0, 1, 2]]*2
     table[table.participant_id == "ana"].drop_duplicates("sign").to_csv(source/TABLE, index=False)

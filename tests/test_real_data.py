@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_nb.data.datasets import count_clips, load_folder, load_parts, read_table, split_by_participant
+from asl_nb.data.datasets import count_clips, load_folder, load_splits, read_table, split_by_participant
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data"
 pytestmark = pytest.mark.skipif(not (DATA/"webcam_asl").exists(), reason="real recordings are not here")
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not (DATA/"webcam_asl").exists(), reason="real r
 
 @pytest.fixture(scope="module")
 def parts():
-    return load_parts(DATA/"webcam_asl", test_participants=("2002", "1002"), progress=False)
+    return load_splits(DATA/"webcam_asl", test_participants=("2002", "1002"), progress=False)
 
 
 def test_webcam_test_signers_and_set_aside(parts):

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from asl_nb.capture.extraction import Pulse, resample_clip
+from asl_nb.capture.extraction import FrameThinner, resample_clip
 from asl_nb.cli import app
 from asl_nb.data.clips import InputError
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.synthetic import Signer, perform, synthetic_dataset, write_synthetic
-from asl_nb.live.recognizer import Cutting, EvenPace, Idle, Recognizer, SignEnded, SignStarted
+from asl_nb.live.recognizer import FrameResampler, Idle, Recognizer, SegmentationConfig, SignEnded, SignStarted
 from asl_nb.live.spotter import LearnedSpotter, MotionSpotter, read_spotter
 from asl_nb.live.streams import (Answer, CAMERAS, align, as_detected, busy_frame, changes_of_speed, count_mistakes,
-                                 glide, labelled_windows, splice, sway, trembling, working_part)
+                                 interpolate_transition, labelled_windows, landmark_noise_std, splice, sway,
+                                 working_part)
 from asl_nb.network.model import ASLModel, save_model
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
@@ -49,7 +50,7 @@ def signer(): return synthetic_dataset(signers=1, clips_per_sign=1, seed=31, sig
 
 
 def feed(recognizer, frames, seconds): return [event for frame, moment in zip(frames, seconds) for event in recognizer(frame, moment)] + recognizer.finish()
-def whole(model, frames, seconds, **more): return feed(Recognizer(model, SIGNS, spotter=Everything(), cutting=Cutting(shortest=0, begin=1), **more), frames, seconds)[-1]
+def whole(model, frames, seconds, **more): return feed(Recognizer(model, SIGNS, spotter=Everything(), cutting=SegmentationConfig(shortest=0, begin=1), **more), frames, seconds)[-1]
 def signs(events): return [event for event in events if isinstance(event, SignEnded)]
 
 
@@ -73,13 +74,13 @@ def test_other_paces_are_brought_to_the_pace_of_films(rate, waver, begin, seed):
     clip, rng = perform("thankyou", Signer.random((8, 1)), missing=False), np.random.default_rng(seed)
     seconds = (np.arange(len(clip)) + waver*rng.uniform(0, 1, len(clip)))/rate
     seconds -= seconds[0]
-    pace = EvenPace()
+    pace = FrameResampler()
     made = [each for frame, moment in zip(clip, seconds + begin) for each in pace(frame, moment)[0]]
     times = np.array([moment for moment, _ in made])
     assert (np.diff(times) > 0).all() and abs(len(made) - 1 - 30*seconds[-1]) <= max(2, .11*len(made))
     assert not np.isnan(np.stack([frame for _, frame in made])).any()
     if rate <= 24 and np.abs(np.diff(seconds)*30 - 1)[0] > .1:
-        pulse = Pulse(30)
+        pulse = FrameThinner(30)
         taken = [bool(pulse(moment)) for moment in seconds]
         expected = resample_clip(clip[taken], seconds[taken])[0]
         np.testing.assert_allclose(np.stack([frame for _, frame in made])[:len(expected)], expected[:len(made)], atol=1e-4)
@@ -104,7 +105,7 @@ def test_a_mirrored_camera_is_mirrored_back(model, clips):
 def test_any_clock_is_survived(clips, steps, holes):
     torch.manual_seed(0)
     small = ASLModel(None, len(SIGNS), dim=8, blocks=("conv",)).eval()
-    recognizer, moment = Recognizer(small, SIGNS, spotter=MotionSpotter(), cutting=Cutting(sure=0)), 0.
+    recognizer, moment = Recognizer(small, SIGNS, spotter=MotionSpotter(), cutting=SegmentationConfig(sure=0)), 0.
     clip = np.concatenate(clips)
     events = []
     for number, step in enumerate(steps):
@@ -195,14 +196,14 @@ def test_the_learned_spotter_beats_the_rule_on_an_unseen_signer(signer):
 def test_made_up_frames_tremble_like_the_clips(signer):
     "Or a spotter would tell them from recordings by their noise, as one did."
     clips = [working_part(clip) for clip in signer.clips]
-    noise, rng = trembling(clips), np.random.default_rng(0)
+    noise, rng = landmark_noise_std(clips), np.random.default_rng(0)
     held = [as_detected(sway(busy_frame(clip), 60, rng), noise, rng) for clip in clips]
-    assert .6 < trembling(held)/noise < 1.6
+    assert .6 < landmark_noise_std(held)/noise < 1.6
     moving = lambda clips: np.nanmedian(np.concatenate([changes_of_speed(clip).ravel() for clip in clips]))
-    ways = [glide(busy_frame(one), busy_frame(two), .4) for one, two in zip(clips, clips[1:])]
+    ways = [interpolate_transition(busy_frame(one), busy_frame(two), .4) for one, two in zip(clips, clips[1:])]
     assert moving(ways) < .5*moving(clips) < moving([as_detected(way, noise, rng) for way in ways])
     nothing = np.full((5, 543, 3), np.nan, np.float32)
-    assert np.isnan(as_detected(nothing, noise, rng)).all() and trembling([nothing]) > 0
+    assert np.isnan(as_detected(nothing, noise, rng)).all() and landmark_noise_std([nothing]) > 0
 
 
 def test_nobody_signs_without_hands(signer):

@@ -19,8 +19,8 @@ from asl_nb.data.datasets import ClipDataset
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)
 from asl_nb.evaluation.report import make_report, render_page, report_on, share_without_hands, write_report
-from asl_nb.evaluation.scores import (Examination, best_guesses, confusion_counts, evaluate, examine, list_answers,
-                                      signer_interval, summarise)
+from asl_nb.evaluation.scores import (Predictions, best_guesses, confusion_counts, evaluate, examine, list_answers,
+                                      signer_bootstrap_ci, summarise)
 from asl_nb.network.model import ASLModel
 
 SIGNS = ("hello", "please", "mom", "dad", "go")
@@ -40,7 +40,7 @@ def make_examination(labels, participants, signs=SIGNS, seed=0, skill=2.):
     logits[np.arange(len(labels)), labels] += skill
     dataset = ClipDataset([make_clip(number, 3 + number % 5) for number in range(len(labels))], labels, participants,
                           [f"clip{number}" for number in range(len(labels))], signs)
-    return Examination(dataset, torch.tensor(logits, dtype=torch.float32))
+    return Predictions(dataset, torch.tensor(logits, dtype=torch.float32))
 
 
 @pytest.fixture(scope="module")
@@ -273,10 +273,10 @@ def test_fitted_temperature_has_the_lowest_loss():
 
 def test_intervals():
     right, people = np.array([1, 1, 1, 1, 0, 0, 1, 0], dtype=bool), list("aaaabbbb")
-    low, high = signer_interval(right, people)
-    assert (low, high) == (.25, 1.) and signer_interval(right, people, seed=0) == (low, high)
-    assert signer_interval(np.ones(8, bool), people) == (1., 1.)
-    assert signer_interval(right, ["a"]*8) is None
+    low, high = signer_bootstrap_ci(right, people)
+    assert (low, high) == (.25, 1.) and signer_bootstrap_ci(right, people, seed=0) == (low, high)
+    assert signer_bootstrap_ci(np.ones(8, bool), people) == (1., 1.)
+    assert signer_bootstrap_ci(right, ["a"]*8) is None
 
 
 def test_examination_and_evaluation_agree(examination):

@@ -21,7 +21,7 @@ from .extraction import (LandmarkExtractor, Recordings, Settings, clip_notes, co
                                        extractor_facts, file_clips, load_holistic, load_library, only_writer,
                                        resample_clip, seen_shares)
 from ..data.clips import InputError
-from ..data.datasets import as_names
+from ..data.datasets import parse_names
 from ..data.landmarks import COLOURS, EDGES
 
 # %% ../../nbs/capture/05_recorder.ipynb #c006
@@ -312,7 +312,7 @@ class Recorder:
         extractor=None, # makes a function from picture to frame; None = `LandmarkExtractor`
     ):
         self.dataset, self.participant, self.session = Path(dataset), str(participant).strip(), str(session or time.strftime("%Y-%m-%d"))
-        names = as_names(signs)
+        names = parse_names(signs)
         if not names: raise InputError("signs: no sign is named; give the names of the signs to record")
         if not self.participant: raise InputError("participant: is empty; give the name of the person who signs")
         if extractor is None: load_holistic()

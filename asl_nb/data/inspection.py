@@ -26,7 +26,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
-from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, folder_kind, read_table
+from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, dataset_layout, read_table
 from .landmarks import COLOURS, Controls, NUM_LANDMARKS, PARTS, POSE, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
 
@@ -124,7 +124,7 @@ def file_faults(
     names:Sequence[str], # paths of clips, from its table
 ) -> list[str]: # for each clip "" or what is wrong
     "Which clips are known to be unreadable before any is read."
-    if folder_kind(folder) == "packed":
+    if dataset_layout(folder) == "packed":
         faults = open_store(folder).faults()
         return [faults.get(name, "") for name in names]
     return ["" if os.path.isfile(os.path.join(folder, name)) else "no such file; restore it, or remove its row" for name in names]
@@ -149,7 +149,7 @@ def _look_task(place:Path|PackedStore, keys:Sequence) -> list[tuple[ClipFacts, n
 
 def _keys(folder:Path, names:Sequence[str]) -> tuple[Path|PackedStore, list]:
     "What `_look_task` needs to find clips."
-    if folder_kind(folder) != "packed": return folder, list(names)
+    if dataset_layout(folder) != "packed": return folder, list(names)
     store = open_store(folder)
     return store, pd.Series(store.positions, index=store.table().path).loc[list(names)].tolist()
 
@@ -288,7 +288,7 @@ def inspect_dataset(
     "Look at every clip of a folder. Raises `InputError` for a folder or a clip that cannot be read."
     folder = Path(folder)
     tables, facts, paths = [], [], []
-    for side in ("train", "test") if folder_kind(folder) == "split" else ("",):
+    for side in ("train", "test") if dataset_layout(folder) == "split" else ("",):
         table = read_table(folder/side, check_files=False)
         tables.append(table.assign(side=side))
         if table_only: facts.append(inspect_table(table).clips[[field.name for field in fields(ClipFacts)]].assign(fault=file_faults(folder/side, table.path)))

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from .clips import InputError, atomic_write
-from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs, as_names,
-                                  folder_kind, read_sign_map, read_table, sign_names)
+from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs,
+                                  dataset_layout, parse_names, read_sign_map, read_table, sign_names)
 from .inspection import (Inspection, describe_inspection, file_faults, inspect_table, read_facts,
                                     write_pictures)
 
@@ -46,7 +46,7 @@ def _names_in(path:Path) -> tuple[str, ...]:
     "The lines of a text file, without empty ones and repetitions."
     try: lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error: raise InputError(f"{path}: not readable as text ({error}); save it as UTF-8") from None
-    names = as_names(lines)
+    names = parse_names(lines)
     if not names: raise InputError(f"{path}: no sign is named; write one on each line")
     return names
 
@@ -62,7 +62,7 @@ def select_clips(
     "Decide for every clip on which side it belongs. Reads nothing."
     there = set(table.sign)
     order = [sign for sign in order if sign in there]
-    names, testers = read_signs(signs, order), as_names(test_participants)
+    names, testers = read_signs(signs, order), parse_names(test_participants)
     wanted = table.sign.isin(order if names is None else list(names)).to_numpy()
     chosen = table[wanted]
     is_test = _test_rows(chosen, testers, test_share, seed, keep_signs=names is not None)
@@ -230,7 +230,7 @@ def prepare(
 ) -> Preparation:
     "Make a training folder of some signs, split by signer. Raises `InputError`, and writes nothing, if it cannot be made."
     source, place = Path(source), Path(os.path.realpath(out))
-    if (kind := folder_kind(source)) != "plain": raise InputError(f"{source}: is {kind} already; give the folder that it was made from")
+    if (kind := dataset_layout(source)) != "plain": raise InputError(f"{source}: is {kind} already; give the folder that it was made from")
     refuse_target(source, place, overwrite)
     table, order, choices = read_table(source, check_files=False), list(read_sign_map(source)), (signs, test_participants, test_share, seed)
     with _naming(source): side, _ = select_clips(table, order, *choices)

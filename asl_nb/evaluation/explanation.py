@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINGERS', 'LARGE_PARTS', 'HIDEABLE', 'FOR_AND_AGAINST', 'hide', 'calibrated_logits', 'log_odds', 'effects_of_parts',
            'cut_spans', 'widen', 'effects_in_time', 'frames_read', 'attention_over_frames', 'Explanation', 'explain',
-           'colour_scale', 'draw_evidence', 'draw_parts', 'draw_moments', 'draw_explanation', 'Explorer']
+           'colour_scale', 'draw_evidence', 'draw_splits', 'draw_moments', 'draw_explanation', 'Explorer']
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c003
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from torch import Tensor
 from ..data.clips import InputError
 from ..data.landmarks import (Controls, EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS, as_png,
                                    draw_frame)
-from .scores import Guess, best_guesses, classify
+from .scores import Guess, best_guesses, clip_logits
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c008
@@ -52,7 +52,7 @@ def calibrated_logits(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> Tensor: # `(K,)`, divided by the model's temperature
     "What a model says to one clip."
-    return classify(model, clip)/model.temperature
+    return clip_logits(model, clip)/model.temperature
 
 def log_odds(
     logits:Tensor, # `(K,)`
@@ -200,7 +200,7 @@ def draw_evidence(
             value = evidence[owner[edge[1]] if "hand" in part else parts[part]]
             ax.plot(*points[edge].T, color=FOR_AND_AGAINST(scale(value)), linewidth=2.4 if "hand" in part else 1.2, solid_capstyle="round")
 
-def draw_parts(
+def draw_splits(
     explanation:Explanation,
     ax:Axes,
 ):
@@ -248,7 +248,7 @@ def draw_explanation(
     figure = Figure(figsize=(9, 6.4), dpi=80, layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(5, 1.3, 2), width_ratios=(5, 4))
     draw_evidence(explanation, figure.add_subplot(grid[0, 0]), int(explanation.attention.pooling.argmax()))
-    draw_parts(explanation, figure.add_subplot(grid[0, 1]))
+    draw_splits(explanation, figure.add_subplot(grid[0, 1]))
     draw_moments(explanation, figure.add_subplot(grid[1, :]), figure.add_subplot(grid[2, :]))
     figure.suptitle("   ".join(f"{guess.sign} {guess.probability:.0%}" for guess in explanation.guesses), fontsize=11, parse_math=False)
     return figure

@@ -28,8 +28,8 @@ from ..data.datasets import ClipDataset
 from ..data.landmarks import PARTS, clip_animation
 from .calibration import (at_coverages, calibration_error, draw_reliability, draw_selective,
                                            reliability_table, selective_accuracy)
-from .scores import (Evaluation, Examination, confusion_counts, draw_confusion, examine, list_answers,
-                                      signer_interval, summarise)
+from .scores import (Evaluation, Predictions, confusion_counts, draw_confusion, examine, list_answers,
+                                      signer_bootstrap_ci, summarise)
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/04_report.ipynb #c008
@@ -113,7 +113,7 @@ class Report:
     calibration_error:dict[str, float] # before and after the temperature
     reliability:dict[str, list[dict]] # the bins, before and after
     selective:list[dict] # threshold, coverage, accuracy
-    examination:Examination = field(repr=False)
+    examination:Predictions = field(repr=False)
 
     def as_dict(self) -> dict: return plain({each.name: getattr(self, each.name) for each in fields(self) if each.name != "examination"})
 
@@ -129,7 +129,7 @@ def plain(
 
 # %% ../../nbs/evaluation/04_report.ipynb #c020
 def report_on(
-    examination:Examination,
+    examination:Predictions,
     temperature:float=1.0, # the model's own
     trained_on:str|None=None, # "synthetic", "recordings" or not known
     title:str="Sign recognition report",
@@ -145,7 +145,7 @@ def report_on(
     def bins(value): return reliability_table(logits, labels, value).to_dict("records")
     return Report(title, trained_on, "both" if len(made_up) > 1 else "synthetic" if True in made_up else "recordings",
         len(examination.classes), len(dataset.signers), scores,
-        {f"top{k}": signer_interval(answers.place <= k, answers.participant_id) for k in (1, 3, 5)},
+        {f"top{k}": signer_bootstrap_ci(answers.place <= k, answers.participant_id) for k in (1, 3, 5)},
         min(scores.per_participant, key=lambda name: scores.per_participant[name].top1),
         confusions.to_dict("records"), confused_pairs(answers, confusions, most_pairs),
         accuracy_in_bins(dataset.lengths, right, quantile_edges(dataset.lengths)),

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CENTRES', 'ASPECT', 'JOINTS', 'ENDS', 'PAIRS', 'ARMS', 'MANY_FACE_POINTS', 'POINT_SETS', 'POINT_FEATURES',
-           'HAND_FEATURES', 'FEATURES', 'GUIDE_FEATURES', 'BODY', 'LEFT_WRIST', 'RIGHT_WRIST', 'shorten', 'first_known',
-           'body_centre', 'body_scale', 'difference', 'consistency', 'in_heights', 'palm_length', 'hand_shape', 'bend',
-           'spread', 'left_is_dominant', 'left_leads', 'fill_gaps', 'drop_unseen', 'feature_names', 'feature_count',
-           'PointSelection', 'point_features', 'hand_features', 'check_choice', 'PreprocessingLayer']
+           'HAND_FEATURES', 'FEATURES', 'GUIDE_FEATURES', 'BODY', 'LEFT_WRIST', 'RIGHT_WRIST', 'subsample', 'coalesce',
+           'body_centre', 'body_scale', 'difference', 'consistency', 'correct_aspect', 'palm_length', 'hand_shape',
+           'joint_cosines', 'fingertip_distances', 'left_is_dominant', 'mirror_mask', 'fill_gaps', 'drop_unseen',
+           'feature_names', 'feature_count', 'PointSelection', 'point_features', 'hand_features', 'check_choice',
+           'PreprocessingLayer']
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c003
 import torch
@@ -18,7 +19,7 @@ from ..data.landmarks import (FACE_CURVES, LEFT_HAND_POINTS, MIRROR, NOSE_TIP, N
                                    POSE, RIGHT_HAND_POINTS)
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c008
-def shorten(
+def subsample(
     landmarks:Tensor, # `(B, T, …)`
     lengths:Tensor, # `(B,)` real frames of each clip
     max_len:int, # most frames to keep
@@ -32,7 +33,7 @@ def shorten(
     return landmarks[clip, index], lengths.clamp(max=max_len)
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c011
-def first_known(*candidates:Tensor) -> Tensor:
+def coalesce(*candidates:Tensor) -> Tensor:
     "Element by element, the first candidate that is not NaN."
     result = candidates[0]
     for candidate in candidates[1:]: result = torch.where(result.isnan(), candidate, result)
@@ -49,7 +50,7 @@ def body_centre(
     "The clip's mean position of the nose or of the middle between the shoulders, or what stands in for it."
     means = [point.nanmean(1) for point in (nose_tip, pose_nose, shoulders.mean(2))]
     if centre == "shoulders": means = means[::-1]
-    known = first_known(*means, torch.zeros_like(means[0]))
+    known = coalesce(*means, torch.zeros_like(means[0]))
     return torch.cat([known[:, :2], torch.zeros_like(known[:, 2:])], 1)
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c015
@@ -61,7 +62,7 @@ def body_scale(
     width = (shoulders[:, :, 0, :2] - shoulders[:, :, 1, :2]).norm(dim=-1).nanmean(1)
     place = points[..., :2].flatten(1, 2) # (B, T*P, 2)
     spread = (place - place.nanmean(1, keepdim=True)).square().sum(-1).nanmean(1).sqrt()
-    scale = first_known(torch.where(width > 1e-3, width, torch.nan), spread)
+    scale = coalesce(torch.where(width > 1e-3, width, torch.nan), spread)
     return torch.where(scale > 1e-3, scale, 1.) # NaN compares as false
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c018
@@ -84,7 +85,7 @@ def consistency(
 # %% ../../nbs/network/02_preprocessing.ipynb #c022
 ASPECT = 4/3 # width / height of the camera's picture
 
-def in_heights(
+def correct_aspect(
     points:Tensor, # `(…, 3)`, x and z in picture widths, y in picture heights
 ) -> Tensor: # same shape
     "The same points with all three in picture heights."
@@ -107,14 +108,14 @@ JOINTS = tuple((0 if knuckle == first else knuckle - 1, knuckle, knuckle + 1) fo
 ENDS = (0, 4, 8, 12, 16, 20) # wrist and fingertips
 PAIRS = tuple((one, other) for place, one in enumerate(ENDS) for other in ENDS[place + 1:])
 
-def bend(
+def joint_cosines(
     hands:Tensor, # `(B, T, 2, 21, 3)`
 ) -> Tensor: # `(B, T, 2, 15)`, cosines from -1 (straight) to 1 (folded)
     "How far each joint of each finger is bent, thumb first, from the palm outwards."
     before, joint, behind = (hands[..., points, :] for points in zip(*JOINTS))
     return torch.cosine_similarity(before - joint, behind - joint, dim=-1)
 
-def spread(
+def fingertip_distances(
     hands:Tensor, # `(B, T, 2, 21, 3)`
 ) -> Tensor: # `(B, T, 2, 15)`, in palm lengths
     "How far the fingertips are from the wrist and from each other."
@@ -134,7 +135,7 @@ def left_is_dominant(
     (left_frames, left_motion), (right_frames, right_motion) = frames_and_motion(left_wrist), frames_and_motion(right_wrist)
     return (left_frames > right_frames) | ((left_frames == right_frames) & (left_motion > right_motion))
 
-def left_leads(
+def mirror_mask(
     left_wrist:Tensor, # `(B, T, 3)`
     right_wrist:Tensor, # `(B, T, 3)`
     lengths:Tensor, # `(B,)`
@@ -231,12 +232,12 @@ class PointSelection(nn.Module):
         if self.dominant_hand:
             mirror = landmarks.index_select(2, self.mirrored).masked_fill(padding, torch.nan)
             mirror = torch.cat([1 - mirror[..., :1], mirror[..., 1:]], -1)
-            leads = left_leads(chosen[:, :, LEFT_WRIST], chosen[:, :, RIGHT_WRIST], lengths)
+            leads = mirror_mask(chosen[:, :, LEFT_WRIST], chosen[:, :, RIGHT_WRIST], lengths)
             chosen = torch.where(leads[..., None, None], mirror, chosen)
         if self.longest_gap: chosen = fill_gaps(chosen, self.longest_gap)
         if self.drop_handless:
             chosen, lengths = drop_unseen(chosen, lengths, ~chosen[:, :, (LEFT_WRIST, RIGHT_WRIST), 0].isnan().all(-1))
-        chosen, lengths = shorten(chosen, lengths, self.max_len)
+        chosen, lengths = subsample(chosen, lengths, self.max_len)
         mask = frame_mask(lengths, chosen.shape[1])
         return chosen.masked_fill(~mask[..., None, None], torch.nan), mask
 
@@ -250,13 +251,13 @@ def point_features(
     "All features of all points, in shoulder widths and frames."
     nose_tip, pose_nose, shoulders = body[:, :, 0], body[:, :, 1], body[:, :, 2:4]
     scale = body_scale(shoulders, points)[:, None, None, None] # (B, 1, 1, 1)
-    anchors = torch.stack([first_known(nose_tip, pose_nose), body[:, :, LEFT_WRIST], body[:, :, RIGHT_WRIST]], 2)[:, :, owner]
+    anchors = torch.stack([coalesce(nose_tip, pose_nose), body[:, :, LEFT_WRIST], body[:, :, RIGHT_WRIST]], 2)[:, :, owner]
     middle = body_centre(nose_tip, pose_nose, shoulders, centre)[:, None, None] # (B, 1, 1, 3)
     position = (points - middle)/scale
     velocity = difference(position)
     acceleration = difference(velocity)
     relative_motion = (velocity - difference(anchors)/scale)[..., :2]
-    place = in_heights(position)[..., :2]/ASPECT # in true proportions
+    place = correct_aspect(position)[..., :2]/ASPECT # in true proportions
     return {"position": position, "velocity": velocity, "acceleration": acceleration, "relative_motion": relative_motion,
             "consistency": consistency(velocity, acceleration), "place": place/2, "motion": 5*difference(place)}
 
@@ -265,7 +266,7 @@ def hand_features(
 ) -> dict[str, Tensor]: # for each of `HAND_FEATURES`: `(B, T, 2, …)`, NaN where a hand was not seen
     "What each hand is like, wherever it is."
     presence = (~hands[..., :1, 0].isnan()).to(hands.dtype)
-    return {"shape": hand_shape(hands), "bend": bend(hands), "spread": spread(hands), "presence": presence}
+    return {"shape": hand_shape(hands), "bend": joint_cosines(hands), "spread": fingertip_distances(hands), "presence": presence}
 
 # %% ../../nbs/network/02_preprocessing.ipynb #c041
 def check_choice(name:str, values, choices) -> None:
@@ -303,7 +304,7 @@ class PreprocessingLayer(nn.Module):
         if lengths is None: lengths = torch.full((len(landmarks),), landmarks.shape[1], device=landmarks.device)
         chosen, mask = self.selection(landmarks, lengths)
         points, body = chosen.split((len(self.point_landmarks), len(BODY)), dim=2)
-        hands = in_heights(body[:, :, -42:].unflatten(2, (2, 21)))
+        hands = correct_aspect(body[:, :, -42:].unflatten(2, (2, 21)))
         features = point_features(points, body, self.owner, self.centre) | hand_features(hands)
         features = torch.cat([features[name].flatten(2) for name in self.feature_groups], -1) # (B, T, C)
         return features.nan_to_num(0., 0., 0.).masked_fill(~mask[..., None], 0.), mask

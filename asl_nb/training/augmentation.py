@@ -6,7 +6,7 @@
 __all__ = ['MIRRORED_COLUMNS', 'SHOULDERS', 'HANDS', 'WRISTS', 'EYE_CORNERS', 'Rates', 'Scales', 'Shares', 'spread_times',
            'resample', 'warp_time', 'mirror', 'affine_matrix', 'affine', 'body_middle', 'jitter_hand', 'tilt_hand',
            'resize_fingers', 'nan_where', 'hide', 'time_span', 'hide_square', 'hide_fingers', 'drop_weak_hand',
-           'double_hand', 'find_partners', 'swap_faces', 'AugmentationConfig', 'augmentation_generator', 'Dice',
+           'double_hand', 'find_partners', 'swap_faces', 'AugmentationConfig', 'augmentation_generator', 'BatchRandom',
            'augment', 'mix_clips']
 
 # %% ../../nbs/training/03_augmentation.ipynb #c003
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..data.batches import Batch, frame_mask
 from ..data.landmarks import MIRROR, NOSE_TIP, PARTS, POSE
-from ..network.preprocessing import ASPECT, first_known
+from ..network.preprocessing import ASPECT, coalesce
 
 # %% ../../nbs/training/03_augmentation.ipynb #c010
 def spread_times(
@@ -130,7 +130,7 @@ def body_middle(
     "The middle of the shoulders, or what stands in for it; never NaN."
     nose, mesh = landmarks[:, :, POSE["nose"], :2].nanmean(1), landmarks[:, :, NOSE_TIP, :2].nanmean(1)
     shoulders = landmarks[:, :, SHOULDERS, :2].mean(2).nanmean(1)
-    return first_known(shoulders, nose, mesh, torch.full_like(nose, .5))
+    return coalesce(shoulders, nose, mesh, torch.full_like(nose, .5))
 
 # %% ../../nbs/training/03_augmentation.ipynb #c036
 HANDS = (PARTS["left_hand"], PARTS["right_hand"])
@@ -143,7 +143,7 @@ def jitter_hand(
     inplace:bool=False, # True: write into `hand`
 ) -> Tensor: # `(B, T, 21, 3)`
     "Turn and scale a hand about its own wrist, and move it."
-    wrist = first_known(hand[:, :, 0, :2], hand[:, :, 9, :2]).nan_to_num(.5) # (B, T, 2)
+    wrist = coalesce(hand[:, :, 0, :2], hand[:, :, 9, :2]).nan_to_num(.5) # (B, T, 2)
     return affine(hand, affine_matrix(degrees, scale), wrist, shift, inplace=inplace)
 
 # %% ../../nbs/training/03_augmentation.ipynb #c039
@@ -354,8 +354,8 @@ class AugmentationConfig:
     face_dropout: float = Field(0., ge=0, le=1, description="share of clips that lose the face")
     finger_dropout: float = Field(0., ge=0, le=1, description="probability for each finger to be missing from the whole clip")
     weak_drop: float = Field(0., ge=0, le=1, description="share of clips that lose the hand that was seen in fewer frames")
-    doubling: float = Field(0., ge=0, le=1, description="share of one-handed clips that get a second hand, joining in or resting")
-    part_swap: float = Field(0., ge=0, le=1, description="share of clips that get the face of another clip of the same sign in the batch")
+    second_hand_probability: float = Field(0., ge=0, le=1, description="share of one-handed clips that get a second hand, joining in or resting")
+    face_swap_probability: float = Field(0., ge=0, le=1, description="share of clips that get the face of another clip of the same sign in the batch")
 
 # %% ../../nbs/training/03_augmentation.ipynb #c082
 def augmentation_generator(
@@ -369,7 +369,7 @@ def augmentation_generator(
     return torch.Generator().manual_seed(int(mixed[0]))
 
 # %% ../../nbs/training/03_augmentation.ipynb #c085
-class Dice:
+class BatchRandom:
     "Random numbers, drawn on the CPU and used where the batch is."
     def __init__(self,
         generator:torch.Generator, # on the CPU
@@ -391,7 +391,7 @@ class Dice:
         return self.send((torch.rand(clips, generator=self.generator) < probability).nonzero()[:, 0])
 
 # %% ../../nbs/training/03_augmentation.ipynb #c088
-def _change_time(landmarks:Tensor, lengths:Tensor, config:AugmentationConfig, dice:Dice) -> tuple[Tensor, Tensor]:
+def _change_time(landmarks:Tensor, lengths:Tensor, config:AugmentationConfig, dice:BatchRandom) -> tuple[Tensor, Tensor]:
     "Speed and crop."
     if config.time_rate == config.crop_share == (1, 1): return landmarks, lengths
     clips = len(lengths)
@@ -399,7 +399,7 @@ def _change_time(landmarks:Tensor, lengths:Tensor, config:AugmentationConfig, di
                    ((config.time_probability, config.time_rate), (config.crop_probability, config.crop_share)))
     return warp_time(landmarks, lengths, rate, share, start=dice.uniform(0, 1, clips))
 
-def _move_body(landmarks:Tensor, config:AugmentationConfig, dice:Dice):
+def _move_body(landmarks:Tensor, config:AugmentationConfig, dice:BatchRandom):
     "Rotation, scale, stretch, shear and shift."
     most = (config.rotation_degrees, config.stretch, config.shear, config.shift)
     if not any(most) and config.scale_range == (1, 1): return
@@ -411,7 +411,7 @@ def _move_body(landmarks:Tensor, config:AugmentationConfig, dice:Dice):
     affine(landmarks, matrix, body_middle(landmarks), torch.stack(shift, 1), inplace=True)
 
 # %% ../../nbs/training/03_augmentation.ipynb #c089
-def _change_hands(landmarks:Tensor, config:AugmentationConfig, dice:Dice):
+def _change_hands(landmarks:Tensor, config:AugmentationConfig, dice:BatchRandom):
     "What each hand does by itself, and the fingers it loses."
     clips = len(landmarks)
     for hand in (landmarks[:, :, part] for part in HANDS):
@@ -426,7 +426,7 @@ def _change_hands(landmarks:Tensor, config:AugmentationConfig, dice:Dice):
         if config.finger_dropout: hide_fingers(hand, dice.happens(config.finger_dropout, clips, 5), inplace=True)
 
 # %% ../../nbs/training/03_augmentation.ipynb #c090
-def _lose(landmarks:Tensor, lengths:Tensor, config:AugmentationConfig, dice:Dice):
+def _lose(landmarks:Tensor, lengths:Tensor, config:AugmentationConfig, dice:BatchRandom):
     "Frames, parts and squares that are not seen."
     clips, frames = landmarks.shape[:2]
     if config.frame_dropout:
@@ -451,15 +451,15 @@ def augment(
 ) -> Batch: # new, on the same device; the clips in the same order, with the same labels
     "The same signs, performed a little differently."
     (landmarks, lengths, labels), clips = batch, batch.clips
-    dice = Dice(generator, landmarks.device)
-    if config.part_swap:
-        chosen, partners = dice.choose(config.part_swap, clips), find_partners(labels, dice.uniform(0, 1, clips, clips))
+    dice = BatchRandom(generator, landmarks.device)
+    if config.face_swap_probability:
+        chosen, partners = dice.choose(config.face_swap_probability, clips), find_partners(labels, dice.uniform(0, 1, clips, clips))
         landmarks = swap_faces(landmarks, lengths, chosen, partners[chosen])
     landmarks, lengths = _change_time(landmarks, lengths, config, dice)
     if landmarks is batch.landmarks: landmarks = landmarks.clone() # from here on, work in place
     if config.weak_drop: drop_weak_hand(landmarks, dice.happens(config.weak_drop, clips), inplace=True)
-    if config.doubling:
-        double_hand(landmarks, lengths, dice.happens(config.doubling, clips), resting=dice.happens(.5, clips), inplace=True)
+    if config.second_hand_probability:
+        double_hand(landmarks, lengths, dice.happens(config.second_hand_probability, clips), resting=dice.happens(.5, clips), inplace=True)
     if config.mirror_probability:
         chosen = dice.choose(config.mirror_probability, clips)
         landmarks[chosen] = mirror(landmarks[chosen])
@@ -477,7 +477,7 @@ def mix_clips(
 ) -> Batch: # new; its labels are shares, `(B, K)`
     "Blend each clip with another one of the batch, and its label with the other's."
     (landmarks, lengths, labels), clips = batch, batch.clips
-    dice = Dice(generator, landmarks.device)
+    dice = BatchRandom(generator, landmarks.device)
     partners, share = dice.send(torch.randperm(clips, generator=generator)), dice.uniform(0, most, clips)
     last = lengths[partners] - 1
     other = resample(landmarks[partners], spread_times(torch.zeros_like(last), last, lengths, landmarks.shape[1]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.clips import InputError, atomic_write
-from ..evaluation.scores import signer_interval
+from ..evaluation.scores import signer_bootstrap_ci
 from .manifest import Manifest, read_manifest
 
 # %% ../../nbs/training/13_card.ipynb #c008
@@ -33,7 +33,7 @@ def score_lines(
     "The scores on the test signers: overall with an interval, and for each person."
     people = {name: (each["top1"], each["clips"]) for name, each in test["per_participant"].items()}
     right = np.concatenate([np.arange(clips) < round(share*clips) for share, clips in people.values()])
-    interval = signer_interval(right, [name for name, (_, clips) in people.items() for _ in range(clips)])
+    interval = signer_bootstrap_ci(right, [name for name, (_, clips) in people.items() for _ in range(clips)])
     around = "" if interval is None else f" (95 % interval over signers: {interval[0]:.1%} to {interval[1]:.1%})"
     lines = [f"Right at the first guess: **{test['top1']:.1%}** of {test['clips']} clips{around}; among five guesses: {test['top5']:.1%}.", ""]
     return lines + _table(("test signer", "clips", "first guess right"), [(name, clips, _percent(share)) for name, (share, clips) in sorted(people.items(), key=lambda item: item[1][0])])

@@ -24,7 +24,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from ..data.clips import InputError
-from ..data.datasets import as_names
+from ..data.datasets import parse_names
 from ..network.model import BLOCKS
 from ..network.preprocessing import FEATURES, GUIDE_FEATURES
 from .augmentation import AugmentationConfig
@@ -34,7 +34,7 @@ def _names(
     value, # `"a,b"`, one number, or a list or tuple of names
 ) -> tuple[str, ...]: # each name once, in the order given
     "Names written in any usual way, as a tuple of strings."
-    if isinstance(value, (str, int, list, tuple)): return as_names(value)
+    if isinstance(value, (str, int, list, tuple)): return parse_names(value)
     raise ValueError("should be names with commas between, or a list of them")
 
 # %% ../../nbs/training/04_configuration.ipynb #c010
@@ -113,20 +113,20 @@ class LearningConfig:
     betas: Betas = Field((0.9, 0.999), description="AdamW's memory for gradients and for their squares")
     restart_period: int | None = Field(50, ge=1, description="epochs until the learning rate's first restart (T_0); None: it never restarts")
     restart_multiplier: int = Field(2, ge=1, description="each period is this many times the one before (T_mult)")
-    minimum_learning_rate: float = Field(0.01, ge=0, le=1, description="lowest learning rate, as a share of learning_rate (eta_min)")
+    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="lowest learning rate, as a share of learning_rate (eta_min)")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="probability spread over all signs instead of the right one")
-    average_decay: float = Field(0., ge=0, lt=1, description="share of the averaged weights kept at each step; 0: weights are not averaged")
+    ema_decay: float = Field(0., ge=0, lt=1, description="share of the averaged weights kept at each step; 0: weights are not averaged")
     temperature: float = Field(1., gt=0, description="what logits are divided by for probabilities, where no validation signers tell")
     patience: int = Field(20, ge=1, description="stop after this many epochs without a better validation accuracy")
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field("auto", description="number format of the heavy work; auto: fp32, or 16 bits on a CUDA card")
     accumulation_steps: int = Field(1, ge=1, description="batches added up to one step of the optimiser")
     balance: float = Field(0., ge=0, le=1, description="how evenly signers and signs are drawn; 0: every clip once an epoch, 1: every signer's version of every sign alike")
     mixup: float = Field(0., ge=0, le=.5, description="share of another clip, at most, that is blended into each clip and its label")
-    length_blur: float = Field(0., ge=0, le=3, description="how loosely batches are sorted by length; 0.7: up to twice as long or short")
+    length_jitter: float = Field(0., ge=0, le=3, description="how loosely batches are sorted by length; 0.7: up to twice as long or short")
     frame_budget: int | None = Field(None, ge=1, description="frames in a batch after padding, instead of batch_size clips")
-    clip_norm: float | None = Field(None, gt=0, description="longest gradient; longer ones are shortened to it")
+    max_grad_norm: float | None = Field(None, gt=0, description="longest gradient; longer ones are shortened to it")
     workers: int = Field(0, ge=0, description="processes that prepare batches while the model learns")
-    start_from: FolderText | None = Field(None, min_length=1, description="a model whose weights are a start, also for other signs; None: chance")
+    pretrained: FolderText | None = Field(None, min_length=1, description="a model whose weights are a start, also for other signs; None: chance")
     seed: int = Field(42, ge=0, lt=2**32, description="fixes every random choice")
     device: str = Field("auto", min_length=1, description="\"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"mps\"")
     out: FolderText = Field("models", min_length=1, description="folder for weights, manifests and the plot")
@@ -136,10 +136,10 @@ class LearningConfig:
 RECIPES = {"guide": dict(recipe="guide"), "best": dict(
     recipe="best", validation_share=0., points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, blocks=("conv", "transformer"), dim=128, epochs=20, learning_rate=1e-3, restart_period=None,
-    average_decay=0.99, clip_norm=5., temperature=.8, balance=.5, length_blur=.7,
+    ema_decay=0.99, max_grad_norm=5., temperature=.8, balance=.5, length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5, affine_probability=.9, rotation_degrees=30.,
     scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15,
-    hand_shift=.05, finger_scale=.1, frame_dropout=.2, part_cutout=.2, doubling=.5)}
+    hand_shift=.05, finger_scale=.1, frame_dropout=.2, part_cutout=.2, second_hand_probability=.5)}
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingConfig(LearningConfig, AugmentationConfig, NetworkConfig, DataConfig):
@@ -209,7 +209,7 @@ def make_scheduler(
 ) -> CosineAnnealingWarmRestarts: # call `step()` once per epoch
     "The guide's schedule: cosine annealing with warm restarts."
     return CosineAnnealingWarmRestarts(optimizer, T_0=config.restart_period or config.epochs, T_mult=config.restart_multiplier,
-                                       eta_min=config.learning_rate * config.minimum_learning_rate)
+                                       eta_min=config.learning_rate * config.min_lr_ratio)
 
 # %% ../../nbs/training/04_configuration.ipynb #c057
 def make_criterion(

@@ -21,7 +21,7 @@ import torch
 from matplotlib.axes import Axes
 
 from ..data.clips import InputError, atomic_write, progress_bar
-from ..data.datasets import as_names, folder_kind, read_table
+from ..data.datasets import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, examine
 from ..network.model import count_parameters
@@ -48,7 +48,7 @@ def make_folds(
     folds = {}
     for number, part in enumerate((part for part in str(asked).split(";") if part.strip()), start=1):
         given, _, names = part.rpartition("=")
-        fold, people = given.strip() or f"F{number}", as_names(names)
+        fold, people = given.strip() or f"F{number}", parse_names(names)
         if fold in folds: raise InputError(f"folds: two are called {fold}; give each a name of its own")
         if not people: raise InputError(f"folds: nobody is tested in {fold}; name its test signers")
         for name in people:
@@ -60,7 +60,7 @@ def make_folds(
 ALL_BLOCKS = "tcn,lstm,attention,conv,transformer"
 NO_AUGMENTATION = dict(time_rate=(1., 1.), crop_share=(1., 1.), rotation_degrees=0., scale_range=(1., 1.), stretch=0., shear=0., shift=0.,
                        hand_rotation_degrees=0., hand_tilt_degrees=0., hand_scale=0., hand_shift=0., finger_scale=0., frame_dropout=0.,
-                       part_cutout=0., doubling=0.)
+                       part_cutout=0., second_hand_probability=0.)
 VARIANTS = {
     "guide": dict(recipe="guide", epochs=20),
     "best": {},
@@ -73,13 +73,13 @@ VARIANTS = {
     "with mixup": dict(mixup=.4),
     "every clip as often as any other": dict(balance=0.),
     "every signer and sign equally often": dict(balance=1.),
-    "batches of one length": dict(length_blur=0.),
-    "no doubling": dict(doubling=0.),
+    "batches of one length": dict(length_jitter=0.),
+    "no doubling": dict(second_hand_probability=0.),
     "with weak drop": dict(weak_drop=.3),
     "mirrored at random, not by dominant hand": dict(dominant_hand=False, mirror_probability=.5),
     "no dominant hand": dict(dominant_hand=False),
-    "no weight averaging": dict(average_decay=0.),
-    "twice as long": dict(epochs=40, average_decay=.995),
+    "no weight averaging": dict(ema_decay=0.),
+    "twice as long": dict(epochs=40, ema_decay=.995),
     "DropPath 0.2": dict(drop_path=.2),
     "less late dropout": dict(late_dropout=.5),
     "late dropout from epoch 15": dict(dropout_step=15*60),
@@ -189,7 +189,7 @@ def cross_validate(
     report:Callable[[str], None]|None=print, # what to do with a line of progress
 ) -> list[FoldResult]: # of all variants, folds and seeds
     "Train and test every variant in every fold with every seed, unless that has been done."
-    if folder_kind(data) == "split": raise InputError(f"{data}: is split already; give a plain folder, the folds do the splitting")
+    if dataset_layout(data) == "split": raise InputError(f"{data}: is split already; give a plain folder, the folds do the splitting")
     people = make_folds(folds, read_table(Path(data), check_files=False))
     asked = [(seed, fold, name, change) for seed in seeds for name, change in find_variants(variants).items() for fold in people]
     results = []

@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from torch import nn
 
 from ..data.clips import InputError, atomic_write
-from ..data.datasets import Parts
+from ..data.datasets import Splits
 from ..data.landmarks import POINT_LANDMARKS
 from ..network.model import count_parameters
 from .configuration import TrainingConfig
@@ -208,7 +208,7 @@ def _without_home(text: str) -> str:
 def make_reproduction(
     model: nn.Module,
     config: TrainingConfig,
-    parts: Parts, # train, validation and test part
+    parts: Splits, # train, validation and test part
     device: torch.device | str, # where the run computes
     optimisations: Sequence[str] = (), # further ones that really ran
 ) -> Reproduction:
@@ -232,7 +232,7 @@ def make_manifest(
     model: nn.Module,
     config: TrainingConfig,
     history: TrainingHistory,
-    parts: Parts, # train, validation and test part
+    parts: Splits, # train, validation and test part
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     criterion: nn.Module,

@@ -26,7 +26,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
-from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, dataset_layout, read_table
+from .datasets import COLUMNS, count_clips, dataset_layout, read_table
 from .landmarks import COLOURS, Controls, NUM_LANDMARKS, PARTS, POSE, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
 

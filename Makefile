@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 # Two tests at a time, a core each.
-test test-slow: export OMP_NUM_THREADS = 1
-.PHONY: help setup demo test test-slow check lab notebooks docs docs-pages wheel clean
+test test-slow test-random: export OMP_NUM_THREADS = 1
+.PHONY: help setup demo test test-slow test-random mutants check lab notebooks docs docs-pages wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,12 @@ check: .venv/everything ## a minute: linter, types, export in step, notebooks cl
 	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py
 	$(BIN)/mypy --config-file .ci/mypy.ini asl_nb
 	$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_course.py -k "not solutions"
+
+test-random: .venv/everything ## look for new random examples that break a property, in five rounds; `make test` has the same ones every time
+	for round in 1 2 3 4 5; do $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile search tests || exit 1; done
+
+mutants: .venv/everything ## put small faults into the code, and see that a lesson or a test notices each
+	$(BIN)/python tests/mutants/run.py
 
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow

@@ -10,10 +10,12 @@ __all__ = ['CLIPS', 'MEDIAN_FRAMES', 'MEAN_FRAMES', 'LATENCY_FRAMES', 'GROWTH', 
            'measure_reading', 'measure_epoch', 'measure_packing', 'measure_preprocessing', 'OnlyLengths',
            'computed_frames', 'measure_padding', 'make_step', 'measure_training', 'add_products', 'training_products',
            'bare_seconds', 'measure_products', 'measure_validation', 'use_threads', 'all_threads', 'measure_latency',
-           'memory_growth', 'measure_memory', 'precision_switch', 'precision_rows', 'measure_card', 'run_benchmark',
-           'draw_scaling']
+           'write_labels', 'measure_inspection', 'memory_growth', 'measure_memory', 'precision_switch',
+           'precision_rows', 'measure_card', 'write_keypoint_folders', 'measure_keypoints', 'measure_video',
+           'run_benchmark', 'draw_scaling']
 
 # %% ../nbs/91_benchmark.ipynb #c003
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +29,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,9 +39,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from .capture.extraction import extract, extract_video, load_holistic, load_library, open_video, read_video
 from .data.batches import Batch, make_loader
 from .data.clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
-from .data.datasets import ClipDataset
+from .data.datasets import ClipDataset, SIGN_MAP, TABLE
+from .data.inspection import describe_inspection, inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
 from .data.store import pack_clips
@@ -630,6 +635,30 @@ def measure_latency(bench:Workbench) -> list[Row]:
                 details={"p95": 1e3*turns["ours"].percentile(95), "theirs": 1e3*turns["plain"].percentile(95)}))
     return rows
 
+# %% ../nbs/91_benchmark.ipynb #1bd59379
+def write_labels(
+    folder:Path, # made
+    count:int, # rows
+) -> None:
+    "A made-up label table of 250 signs and 21 signers, without files, and its map of signs."
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    signs, signers = rng.integers(0, 250, count), rng.integers(0, 21, count)
+    paths = [f"files/{signer}/{row}.parquet" for row, signer in enumerate(signers)]
+    table = pd.DataFrame({"path": paths, "participant_id": signers, "sequence_id": np.arange(count),
+                          "sign": [f"sign{sign}" for sign in signs]})
+    table.to_csv(folder/TABLE, index=False)
+    (folder/SIGN_MAP).write_text(json.dumps({sign: number for number, sign in enumerate(sorted(set(table.sign)))}))
+
+def measure_inspection(bench:Workbench) -> list[Row]:
+    "Seconds to inspect a label table, against reading it with pandas."
+    count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
+    write_labels(folder, count)
+    turns = take_turns({"ours": lambda: describe_inspection(inspect_dataset(folder, table_only=True)),
+                        "pandas": lambda: pd.read_csv(folder/TABLE, dtype=str)}, bench.seconds, least=1 if bench.quick else 3)
+    return [Row(f"inspecting {count:,} labels", "s", turns["ours"].best, turns["pandas"].best, "pandas, only reading the table",
+                less_is_better=True, target="< 10 s")]
+
 # %% ../nbs/91_benchmark.ipynb #c070
 GROWTH = """
 import sys, psutil
@@ -703,6 +732,49 @@ def measure_card(bench:Workbench) -> list[Row]:
         except torch.OutOfMemoryError: rows.append(Row(f"card memory, batch {clips}", skipped="more than the card has"))
         else: rows.append(Row(f"card memory, batch {clips}", "GB", torch.cuda.max_memory_allocated()/1e9, details={"frames": 64.}))
     return rows
+
+# %% ../nbs/91_benchmark.ipynb #04ea43a5
+def write_keypoint_folders(
+    folder:Path, # made
+    count:int, # takes
+    frames:int=30, # in each
+) -> None:
+    "Made-up takes in the keypoint format of `read_keypoints`, one sign for every ten."
+    rng = np.random.default_rng(0)
+    for take in range(count):
+        place, row = folder/f"sign{take//10}"/str(take), rng.random(1662)
+        place.mkdir(parents=True)
+        for number in range(frames): np.save(place/f"{number}.npy", row + .01*rng.standard_normal(1662))
+
+def measure_keypoints(bench:Workbench) -> list[Row]:
+    "Keypoint folders per second, against reading their files."
+    count, folder = 30 if bench.quick else 400, bench.folder/"keypoints"
+    write_keypoint_folders(folder, count)
+    def convert() -> Any:
+        return extract(folder, bench.folder/"converted", participant="nobody", overwrite=True, progress=False)
+    def read() -> Any: return [np.load(path) for path in folder.rglob("*.npy")]
+    turns = take_turns({"ours": convert, "read": read}, bench.seconds, least=1 if bench.quick else 3)
+    ours, reading = [count/turns[name].best for name in ("ours", "read")]
+    return [Row("converting keypoints", "clips/s", ours, reading, "numpy, only reading the files",
+                target="≥ 200 clips/s", details={"frames each": 30})]
+
+# %% ../nbs/91_benchmark.ipynb #39dfb378
+def measure_video(
+    bench:Workbench,
+    video:str|os.PathLike[str]|None=None, # of a person
+) -> list[Row]:
+    "Milliseconds per frame of a video, against decoding and Holistic alone."
+    name = "landmarks of a video"
+    if video is None: return [Row(name, skipped="give a video of a person: --film")]
+    cv2, holistic = load_library("cv2"), load_holistic()
+    frames = sum(1 for _ in read_video(video))
+    def alone() -> None:
+        with holistic.Holistic(model_complexity=1) as extractor, open_video(Path(video)) as capture:
+            while (read := capture.read())[0]: extractor.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    turns = take_turns({"ours": lambda: extract_video(video, frames_per_second=None), "alone": alone}, bench.seconds, least=3)
+    ours, reference = [1e3*turns[each].best/frames for each in ("ours", "alone")]
+    return [Row(name, "ms/frame", ours, reference, "decoding and Holistic alone", less_is_better=True, target="≥ 0.9×",
+                details={"frames": frames, "median/best": turns["ours"].spread})]
 
 # %% ../nbs/91_benchmark.ipynb #c075
 MEASUREMENTS = (measure_reading, measure_epoch, measure_packing, measure_preprocessing, measure_padding, measure_training,

@@ -23,13 +23,12 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 
-from .benchmark import MEASUREMENTS, run_benchmark
-from .capture.extraction import (LandmarkExtractor, extract, measure_film, measure_keypoints, read_video,
-                                       video_facts, write_overlays)
+from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
+from .capture.extraction import LandmarkExtractor, extract, read_video, video_facts, write_overlays
 from .capture.recorder import remove_recordings
 from .data.clips import InputError, atomic_write, read_clip
 from .data.datasets import ASL25, pack_folder, parse_names
-from .data.inspection import describe_inspection, inspect_dataset, measure_inspection, write_inspection
+from .data.inspection import describe_inspection, inspect_dataset, write_inspection
 from .data.preparation import describe_preparation, prepare
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
@@ -422,6 +421,6 @@ def bench_command(
     as_json:Json=False,
 ):
     "Measure the speed of everything, beside a plain reference."
-    measurements = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints, partial(measure_film, film=film))
+    measurements = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints, partial(measure_video, video=film))
     result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(result.as_dict()) if as_json else result.text())

@@ -7,6 +7,12 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time; `make test-random` looks for others, and what it finds becomes a fixed example.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("search", derandomize=False, deadline=None)
+settings.load_profile("fixed")
 
 
 def pytest_addoption(parser):

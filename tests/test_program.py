@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from asl_nb.capture.extraction import write_keypoint_folders
+from asl_nb.benchmark import write_keypoint_folders
 from asl_nb.cli import app
 from asl_nb.training.manifest import read_manifest
 

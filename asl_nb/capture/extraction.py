@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'CURE', 'KEYPOINTS', 'VIDEO_SUFFIXES', 'RECORD', 'CLIPS', 'KILLED', 'load_library', 'FrameThinner',
-           'video_facts', 'read_video', 'frame_from', 'load_holistic', 'LandmarkExtractor', 'extractor_facts',
-           'between_frames', 'resample_clip', 'clip_notes', 'seen_shares', 'extract_video', 'draw_over',
-           'clip_from_keypoints', 'read_keypoints', 'read_pose', 'resting', 'find_segments', 'Source', 'find_sources',
-           'Labels', 'label_source', 'Recordings', 'file_clips', 'Settings', 'content_id', 'read_source', 'Extraction',
-           'only_writer', 'extract', 'write_overlays', 'write_keypoint_folders', 'measure_keypoints', 'measure_film']
+           'open_video', 'video_facts', 'read_video', 'frame_from', 'load_holistic', 'LandmarkExtractor',
+           'extractor_facts', 'between_frames', 'resample_clip', 'clip_notes', 'seen_shares', 'extract_video',
+           'draw_over', 'clip_from_keypoints', 'read_keypoints', 'read_pose', 'resting', 'find_segments', 'Source',
+           'find_sources', 'Labels', 'label_source', 'Recordings', 'file_clips', 'Settings', 'content_id',
+           'read_source', 'Extraction', 'only_writer', 'extract', 'write_overlays']
 
 # %% ../../nbs/capture/04_extraction.ipynb #c003
 import hashlib
@@ -84,7 +84,7 @@ def _silence():
 CURE = "convert it to MP4 with H.264 and try again"
 
 @contextmanager
-def _open_video(path:Path): # yields a `cv2.VideoCapture`
+def open_video(path:Path): # yields a `cv2.VideoCapture`
     "Open a film, or say why not."
     cv2 = load_library("cv2")
     if not path.exists(): raise InputError(f"{path}: no such file; check its name")
@@ -102,7 +102,7 @@ def video_facts(
 ) -> dict: # width, height (as shown, turned upright), the frame rate and number of frames it claims, codec
     "What a file says of itself, which need not be true."
     cv2 = load_library("cv2")
-    with _open_video(Path(path)) as film:
+    with open_video(Path(path)) as film:
         width, height, rate, frames, code = [film.get(getattr(cv2, f"CAP_PROP_{name}")) for name in
             ("FRAME_WIDTH", "FRAME_HEIGHT", "FPS", "FRAME_COUNT", "FOURCC")]
         codec = int(code).to_bytes(4, "little", signed=code < 0).decode("ascii", "replace").strip("\0 ")
@@ -117,7 +117,7 @@ def read_video(
     "The pictures of a film, one after the other, with the time of each. Raises `InputError` if there are none."
     cv2, path, rate = load_library("cv2"), Path(path), video_facts(path)["stated_rate"]
     pulse, first, last, count = FrameThinner(frames_per_second), None, None, 0
-    with _open_video(path) as film:
+    with open_video(path) as film:
         while film.grab():
             seconds = film.get(cv2.CAP_PROP_POS_MSEC)/1000
             if first is None: first = seconds
@@ -762,44 +762,3 @@ def write_overlays(
         written.append(Path(out)/f"{source.name}.png")
     return written
 
-
-# %% ../../nbs/capture/04_extraction.ipynb #04ea43a5
-def write_keypoint_folders(
-    folder:Path, # made
-    count:int, # takes
-    frames:int=30, # in each
-):
-    "Made-up takes in the tutorial's format, one sign for every ten."
-    rng = np.random.default_rng(0)
-    for take in range(count):
-        place, row = folder/f"sign{take//10}"/str(take), rng.random(1662)
-        place.mkdir(parents=True)
-        for number in range(frames): np.save(place/f"{number}.npy", row + .01*rng.standard_normal(1662))
-
-def measure_keypoints(bench) -> list: # of a `Workbench`; `Row`s
-    "Keypoint folders per second, against reading their files."
-    from asl_nb.benchmark import Row, take_turns
-    count, folder = 30 if bench.quick else 400, bench.folder/"keypoints"
-    write_keypoint_folders(folder, count)
-    def convert(): extract(folder, bench.folder/"converted", participant="nobody", overwrite=True, progress=False)
-    def read(): return [np.load(path) for path in folder.rglob("*.npy")]
-    turns = take_turns({"ours": convert, "read": read}, bench.seconds, least=1 if bench.quick else 3)
-    return [Row("converting keypoints", "clips/s", *[count/turns[name].best for name in ("ours", "read")], "numpy, only reading the files", target="≥ 200 clips/s",
-                details={"frames each": 30})]
-
-def measure_film(
-    bench, # a `Workbench`
-    film:str|os.PathLike|None=None, # of a person
-) -> list: # `Row`s
-    "Milliseconds per picture of a film, against decoding and Holistic alone."
-    from asl_nb.benchmark import Row, take_turns
-    name = "landmarks of a film"
-    if film is None: return [Row(name, skipped="give a film of a person: --film")]
-    cv2, holistic = load_library("cv2"), load_holistic()
-    pictures = sum(1 for _ in read_video(film))
-    def alone():
-        with holistic.Holistic(model_complexity=1) as extractor, _open_video(Path(film)) as pictures:
-            while (good_picture := pictures.read())[0]: extractor.process(cv2.cvtColor(good_picture[1], cv2.COLOR_BGR2RGB))
-    turns = take_turns({"ours": lambda: extract_video(film, frames_per_second=None), "alone": alone}, bench.seconds, least=3)
-    return [Row(name, "ms/picture", *[1e3*turns[each].best/pictures for each in ("ours", "alone")], "decoding and Holistic alone", less_is_better=True, target="≥ 0.9×",
-                details={"pictures": pictures, "median/best": turns["ours"].spread})]

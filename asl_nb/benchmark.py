@@ -50,8 +50,9 @@ from .data.store import pack_clips
 from .network.attention import MultiHeadSelfAttention
 from .network.model import ASLModel, count_parameters
 from .network.preprocessing import PreprocessingLayer
-from .training.configuration import TrainingConfig, make_criterion, make_optimizer
+from .training.configuration import TrainingConfig
 from .training.hardware import describe_hardware, package_versions
+from .training.objective import make_criterion, make_optimizer
 
 # %% ../nbs/91_benchmark.ipynb #c008
 @dataclass
@@ -397,7 +398,7 @@ class Workbench:
         self.model, self.plain = ASLModel(num_classes=250).to(self.device), PlainModel(num_classes=250).to(self.device)
         copy_weights(self.model, self.plain)
         self.config = TrainingConfig(recipe="guide")
-        self.criterion = make_criterion(self.config)
+        self.criterion = make_criterion(self.config.label_smoothing)
 
     @cached_property
     def table(self) -> pd.DataFrame: # columns path, participant_id, sequence_id, sign; the files are there
@@ -501,7 +502,8 @@ def make_step(
 ) -> Callable: # takes labels and the model's arguments
     "One step of learning, ready to be called again and again."
     model.train()
-    optimizer, criterion = make_optimizer(model, config), make_criterion(config)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay, config.betas)
+    criterion = make_criterion(config.label_smoothing)
     device = next(model.parameters()).device.type
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")

@@ -19,10 +19,11 @@ import traitlets
 
 from .extraction import (LandmarkExtractor, Recordings, Settings, clip_notes, content_id,
                                        extractor_facts, file_clips, load_holistic, load_library, only_writer,
-                                       resample_clip, seen_shares)
-from ..data.clips import InputError
+                                       seen_shares)
+from ..core.errors import InputError
 from ..data.datasets import parse_names
 from ..data.landmarks import COLOURS, EDGES
+from ..data.resampling import resample_clip
 
 # %% ../../nbs/capture/05_recorder.ipynb #c006
 class Take:

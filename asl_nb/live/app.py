@@ -26,7 +26,8 @@ import traitlets
 
 from ..capture.extraction import LandmarkExtractor, load_holistic, load_library
 from ..capture.recorder import CAMERA, DRAWING, decode_picture
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from ..data.landmarks import COLOURS, EDGES, mirror_clip
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 

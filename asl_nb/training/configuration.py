@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..data.datasets import parse_names
 from ..network.model import BLOCKS
 from ..network.preprocessing import FEATURES, GUIDE_FEATURES

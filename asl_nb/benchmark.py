@@ -37,7 +37,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .capture.extraction import extract, extract_video, load_holistic, load_library, open_video, read_video
+from .capture.extraction import extract
+from .capture.extractor import extract_video, load_holistic
+from .capture.video import load_library, open_video, read_video
 from .data.batches import Batch, make_loader
 from .data.clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
 from .data.datasets import ClipDataset

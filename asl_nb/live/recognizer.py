@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..capture.extraction import FrameThinner, between_frames
+from ..capture.video import FrameThinner, between_frames
 from ..data.clips import InputError
 from ..data.landmarks import PARTS, POSE, mirror_clip
 from ..evaluation.scores import Guess, best_guesses, clip_logits

@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..capture.extraction import between_frames, find_segments
+from ..capture.segments import find_segments
+from ..capture.video import between_frames
 from ..data.clips import InputError
 from ..data.datasets import ClipDataset
 from ..data.landmarks import NOSE_TIP, PARTS, POSE, mirror_clip

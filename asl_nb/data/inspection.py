@@ -6,7 +6,7 @@
 __all__ = ['STILL', 'STEPS', 'missing_parts', 'dominant_hand', 'suspicions', 'content_hash', 'hand_path', 'ClipFacts', 'look_at',
            'file_faults', 'refuse_faults', 'read_facts', 'Inspection', 'inspect_table', 'inspect_dataset',
            'draw_balance', 'draw_lengths', 'draw_missing', 'draw_hands', 'draw_paths', 'write_pictures',
-           'write_inspection', 'describe_inspection', 'browse_clips', 'measure_inspection']
+           'write_inspection', 'describe_inspection', 'browse_clips']
 
 # %% ../../nbs/data/11_inspection.ipynb #c003
 import hashlib
@@ -26,7 +26,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from .clips import InputError, atomic_write, progress_bar, read_clip
-from .datasets import COLUMNS, SIGN_MAP, TABLE, count_clips, dataset_layout, read_table
+from .datasets import COLUMNS, count_clips, dataset_layout, read_table
 from .landmarks import COLOURS, Controls, NUM_LANDMARKS, PARTS, POSE, film_strip, play_clip
 from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
 
@@ -489,19 +489,3 @@ def browse_clips(
     choose()
     def picture(): return film_strip(inspection.clip(listed.value) if listed.options else np.full((1, NUM_LANDMARKS, 3), np.nan), listed.label)
     return Controls([widgets.HBox(list(filters.values())), listed, screen], picture)
-
-# %% ../../nbs/data/11_inspection.ipynb #bdb2a0bb
-def measure_inspection(bench) -> list: # of a `Workbench`; `Row`s
-    "Seconds to inspect a label table, against reading it with pandas."
-    from asl_nb.benchmark import CLIPS, Row, take_turns
-    count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    signs, signers = rng.integers(0, 250, count), rng.integers(0, 21, count)
-    table = pd.DataFrame({"path": [f"files/{signer}/{row}.parquet" for row, signer in enumerate(signers)], "participant_id": signers,
-                          "sequence_id": np.arange(count), "sign": [f"sign{sign}" for sign in signs]})
-    table.to_csv(folder/TABLE, index=False)
-    (folder/SIGN_MAP).write_text(json.dumps({sign: number for number, sign in enumerate(sorted(set(table.sign)))}))
-    turns = take_turns({"ours": lambda: describe_inspection(inspect_dataset(folder, table_only=True)), "pandas": lambda: pd.read_csv(folder/TABLE, dtype=str)},
-                       bench.seconds, least=1 if bench.quick else 3)
-    return [Row(f"inspecting {count:,} labels", "s", *[turns[name].best for name in ("ours", "pandas")], "pandas, only reading the table", less_is_better=True, target="< 10 s")]

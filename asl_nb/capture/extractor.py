@@ -20,8 +20,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .video import load_library, read_video, resample_clip, silence_stderr, video_facts
-from ..data.clips import InputError, progress_bar
-from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE, draw_frame
+from ..core.errors import InputError
+from ..core.progress import progress_bar
+from ..data.drawing import draw_frame
+from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
 
 # %% ../../nbs/capture/02_extractor.ipynb #c023
 def frame_from(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .video import FrameThinner, load_library, resample_clip
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
 
 # %% ../../nbs/capture/03_keypoints.ipynb #c049

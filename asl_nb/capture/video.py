@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 
 # %% ../../nbs/capture/01_video.ipynb #c006
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",

@@ -39,13 +39,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .capture.extraction import extract, extract_video, load_holistic, load_library, open_video, read_video
+from .capture.extraction import extract
+from .capture.extractor import extract_video, load_holistic
+from .capture.video import load_library, open_video, read_video
+from .core.errors import InputError
 from .data.batches import Batch, make_loader
-from .data.clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
+from .data.clips import COLUMNS, read_clip, write_clip
 from .data.datasets import ClipDataset, SIGN_MAP, TABLE
 from .data.inspection import describe_inspection, inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
+from .data.resampling import evenly_spaced
 from .data.store import pack_clips
 from .network.attention import MultiHeadSelfAttention
 from .network.model import ASLModel, count_parameters

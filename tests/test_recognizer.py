@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from asl_nb.capture.extraction import FrameThinner, resample_clip
+from asl_nb.capture.video import FrameThinner, resample_clip
 from asl_nb.cli import app
-from asl_nb.data.clips import InputError
+from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.synthetic import Signer, perform, synthetic_dataset, write_synthetic
 from asl_nb.live.recognizer import FrameResampler, Idle, Recognizer, SegmentationConfig, SignEnded, SignStarted

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ..capture.extraction import FrameThinner, between_frames
-from ..data.clips import InputError
+from ..capture.video import FrameThinner, between_frames
+from ..core.errors import InputError
 from ..data.landmarks import PARTS, POSE, mirror_clip
+from ..data.resampling import FPS
 from ..evaluation.scores import Guess, best_guesses, clip_logits
-from .spotter import FPS, LearnedSpotter, check_frame
+from .spotter import LearnedSpotter, check_frame
 from ..network.model import ASLModel
 
 # %% ../../nbs/live/02_recognizer.ipynb #c006

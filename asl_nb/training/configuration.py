@@ -19,7 +19,7 @@ from pydantic import (AfterValidator, BeforeValidator, ConfigDict, Field, Valida
                       model_validator)
 from pydantic.dataclasses import dataclass
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..data.datasets import parse_names
 from ..network.model import BLOCKS
 from ..network.preprocessing import FEATURES, GUIDE_FEATURES

@@ -25,8 +25,10 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ..core.errors import InputError
+from ..core.files import partial_files
+from ..core.progress import progress_bar
 from ..data.batches import Batch, BucketBatchSampler, balanced_weights, make_loader
-from ..data.clips import InputError, partial_files, progress_bar
 from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature

@@ -21,14 +21,13 @@ import torch
 from torch import nn
 
 from ..capture.segments import find_segments
-from ..capture.video import between_frames
 from ..core.errors import InputError
 from ..data.datasets import ClipDataset
 from ..data.landmarks import ASPECT, NOSE_TIP, PARTS, POSE, mirror_clip
-from ..data.resampling import FPS
+from ..data.resampling import FPS, FrameResampler, between_frames
 from ..data.synthetic import drift, ease
 from ..evaluation.scores import clip_logits
-from .recognizer import FrameResampler, Recognizer, SegmentationConfig, SignEnded
+from .recognizer import Recognizer, SegmentationConfig, SignEnded
 from .spotter import AFTER, LearnedSpotter, MotionFeatures, WINDOW
 from ..network.model import ASLModel
 

@@ -25,9 +25,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from .clips import InputError, atomic_write, progress_bar, read_clip
+from ..core.errors import InputError
+from ..core.figures import Controls
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
+from .clips import read_clip
 from .datasets import COLUMNS, count_clips, dataset_layout, read_table
-from .landmarks import COLOURS, Controls, NUM_LANDMARKS, PARTS, POSE, film_strip, play_clip
+from .drawing import film_strip, play_clip
+from .landmarks import COLOURS, NUM_LANDMARKS, PARTS, POSE
 from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
 
 # %% ../../nbs/data/11_inspection.ipynb #c008

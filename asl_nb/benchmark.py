@@ -42,18 +42,21 @@ from torch import Tensor, nn
 from .capture.extraction import extract
 from .capture.extractor import extract_video, load_holistic
 from .capture.video import load_library, open_video, read_video
+from .core.errors import InputError
 from .data.batches import Batch, make_loader
-from .data.clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
+from .data.clips import COLUMNS, read_clip, write_clip
 from .data.datasets import ClipDataset, SIGN_MAP, TABLE
 from .data.inspection import describe_inspection, inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
+from .data.resampling import evenly_spaced
 from .data.store import pack_clips
 from .network.attention import MultiHeadSelfAttention
 from .network.model import ASLModel, count_parameters
 from .network.preprocessing import PreprocessingLayer
-from .training.configuration import TrainingConfig, make_criterion, make_optimizer
+from .training.configuration import TrainingConfig
 from .training.hardware import describe_hardware, package_versions
+from .training.objective import make_criterion, make_optimizer
 
 # %% ../nbs/91_benchmark.ipynb #c008
 @dataclass
@@ -399,7 +402,7 @@ class Workbench:
         self.model, self.plain = ASLModel(num_classes=250).to(self.device), PlainModel(num_classes=250).to(self.device)
         copy_weights(self.model, self.plain)
         self.config = TrainingConfig(recipe="guide")
-        self.criterion = make_criterion(self.config)
+        self.criterion = make_criterion(self.config.label_smoothing)
 
     @cached_property
     def table(self) -> pd.DataFrame: # columns path, participant_id, sequence_id, sign; the files are there
@@ -503,7 +506,8 @@ def make_step(
 ) -> Callable: # takes labels and the model's arguments
     "One step of learning, ready to be called again and again."
     model.train()
-    optimizer, criterion = make_optimizer(model, config), make_criterion(config)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay, config.betas)
+    criterion = make_criterion(config.label_smoothing)
     device = next(model.parameters()).device.type
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")

@@ -28,7 +28,9 @@ from .capture.extraction import extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
 from .capture.video import read_video, video_facts
-from .data.clips import InputError, atomic_write, read_clip
+from .core.errors import InputError
+from .core.files import atomic_write
+from .data.clips import read_clip
 from .data.datasets import ASL25, pack_folder, parse_names
 from .data.inspection import describe_inspection, inspect_dataset, write_inspection
 from .data.preparation import describe_preparation, prepare

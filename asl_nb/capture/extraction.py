@@ -26,7 +26,10 @@ from .keypoints import read_keypoints, read_pose
 from .recordings import Labels, Recordings, Source, file_clips, find_sources, label_source, read_labels
 from .segments import find_segments
 from .video import load_library
-from ..data.clips import InputError, atomic_write, progress_bar, read_clip
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
+from ..data.clips import read_clip
 from ..data.store import processes
 
 # %% ../../nbs/capture/06_extraction.ipynb #c078

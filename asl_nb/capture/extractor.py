@@ -19,9 +19,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .video import load_library, read_video, resample_clip, silence_stderr, video_facts
-from ..data.clips import InputError, progress_bar
-from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE, draw_frame
+from .video import load_library, read_video, silence_stderr, video_facts
+from ..core.errors import InputError
+from ..core.progress import progress_bar
+from ..data.drawing import draw_frame
+from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
+from ..data.resampling import resample_clip
 
 # %% ../../nbs/capture/02_extractor.ipynb #c023
 def frame_from(

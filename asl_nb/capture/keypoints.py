@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .video import FrameThinner, load_library, resample_clip
-from ..data.clips import InputError
+from .video import load_library
+from ..core.errors import InputError
 from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
+from ..data.resampling import FrameThinner, resample_clip
 
 # %% ../../nbs/capture/03_keypoints.ipynb #c049
 KEYPOINTS = {"pose": 33*4, "face": 468*3, "left_hand": 21*3, "right_hand": 21*3} # in the order of the file

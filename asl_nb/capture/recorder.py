@@ -19,10 +19,11 @@ import traitlets
 from .extraction import Settings, content_id, only_writer
 from .extractor import LandmarkExtractor, clip_notes, extractor_facts, load_holistic, seen_shares
 from .recordings import Recordings, file_clips
-from .video import decode_image, load_library, resample_clip
-from ..data.clips import InputError
+from .video import decode_image, load_library
+from ..core.errors import InputError
 from ..data.datasets import parse_names
 from ..data.landmarks import COLOURS, EDGES
+from ..data.resampling import resample_clip
 
 # %% ../../nbs/capture/07_recorder.ipynb #c006
 class Take:

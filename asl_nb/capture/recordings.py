@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 
 from .keypoints import frame_files
-from ..data.clips import InputError, atomic_write, write_clip
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..data.clips import write_clip
 from ..data.datasets import SIGN_MAP, TABLE
 
 # %% ../../nbs/capture/05_recordings.ipynb #c066

@@ -27,7 +27,8 @@ import traitlets
 from ..capture.extractor import LandmarkExtractor, load_holistic
 from ..capture.recorder import CAMERA, DRAWING
 from ..capture.video import decode_image, load_library
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from ..data.landmarks import COLOURS, EDGES, mirror_clip
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 

@@ -21,16 +21,15 @@ import torch
 from torch import nn
 
 from ..capture.segments import find_segments
-from ..capture.video import between_frames
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..data.datasets import ClipDataset
-from ..data.landmarks import NOSE_TIP, PARTS, POSE, mirror_clip
+from ..data.landmarks import ASPECT, NOSE_TIP, PARTS, POSE, mirror_clip
+from ..data.resampling import FPS, FrameResampler, between_frames
 from ..data.synthetic import drift, ease
 from ..evaluation.scores import clip_logits
-from .recognizer import FrameResampler, Recognizer, SegmentationConfig, SignEnded
-from .spotter import AFTER, FPS, LearnedSpotter, MotionFeatures, WINDOW
+from .recognizer import Recognizer, SegmentationConfig, SignEnded
+from .spotter import AFTER, LearnedSpotter, MotionFeatures, WINDOW
 from ..network.model import ASLModel
-from ..network.preprocessing import ASPECT
 
 # %% ../../nbs/live/03_streams.ipynb #c006
 SIDES = {side: (PARTS[f"{side}_hand"], [POSE[f"{side}_{name}"] for name in ("wrist", "pinky", "index", "thumb")]) for side in ("left", "right")}

@@ -16,11 +16,12 @@ from io import BytesIO
 import torch
 from torch import Tensor, nn
 
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError, check_choice
+from ..core.files import atomic_write
 from .attention import AttentionPooling, TemporalAttention
 from .lstm import BidirectionalLSTM
 from .masking import MaskedBatchNorm, masked_max, masked_mean
-from .preprocessing import POINT_SETS, PreprocessingLayer, check_choice
+from .preprocessing import POINT_SETS, PreprocessingLayer
 from .regularizers import AdaptiveDropout, LateDropout
 from .tcn import TemporalConvBlock
 from .transformer import Conv1DBlock, TransformerBlock

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..network.model import read_tensors, write_tensors
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c008

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.clips import InputError, atomic_write
 from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
-from ..network.preprocessing import ASPECT
+from ..network.features import ASPECT
 
 # %% ../../nbs/live/01_spotter.ipynb #c006
 FPS = 30 # frames a second of the streams that are judged

@@ -28,8 +28,8 @@ from ..data.synthetic import drift, ease
 from ..evaluation.scores import clip_logits
 from .recognizer import FrameResampler, Recognizer, SegmentationConfig, SignEnded
 from .spotter import AFTER, FPS, LearnedSpotter, MotionFeatures, WINDOW
+from ..network.features import ASPECT
 from ..network.model import ASLModel
-from ..network.preprocessing import ASPECT
 
 # %% ../../nbs/live/03_streams.ipynb #c006
 SIDES = {side: (PARTS[f"{side}_hand"], [POSE[f"{side}_{name}"] for name in ("wrist", "pinky", "index", "thumb")]) for side in ("left", "right")}

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..data.batches import Batch, frame_mask
 from ..data.landmarks import MIRROR, NOSE_TIP, PARTS, POSE
-from ..network.preprocessing import ASPECT, coalesce
+from ..network.features import ASPECT
+from ..network.guide_features import coalesce
 
 # %% ../../nbs/training/03_augmentation.ipynb #c010
 def spread_times(

@@ -10,10 +10,12 @@ __all__ = ['CLIPS', 'MEDIAN_FRAMES', 'MEAN_FRAMES', 'LATENCY_FRAMES', 'GROWTH', 
            'measure_reading', 'measure_epoch', 'measure_packing', 'measure_preprocessing', 'OnlyLengths',
            'computed_frames', 'measure_padding', 'make_step', 'measure_training', 'add_products', 'training_products',
            'bare_seconds', 'measure_products', 'measure_validation', 'use_threads', 'all_threads', 'measure_latency',
-           'memory_growth', 'measure_memory', 'precision_switch', 'precision_rows', 'measure_card',
-           'write_keypoint_folders', 'measure_keypoints', 'measure_video', 'run_benchmark', 'draw_scaling']
+           'write_labels', 'measure_inspection', 'memory_growth', 'measure_memory', 'precision_switch',
+           'precision_rows', 'measure_card', 'write_keypoint_folders', 'measure_keypoints', 'measure_video',
+           'run_benchmark', 'draw_scaling']
 
 # %% ../nbs/91_benchmark.ipynb #c003
+import json
 import os
 import shutil
 import subprocess
@@ -37,18 +39,24 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .capture.extraction import extract, extract_video, load_holistic, load_library, open_video, read_video
+from .capture.extraction import extract
+from .capture.extractor import extract_video, load_holistic
+from .capture.video import load_library, open_video, read_video
+from .core.errors import InputError
 from .data.batches import Batch, make_loader
-from .data.clips import COLUMNS, InputError, evenly_spaced, read_clip, write_clip
-from .data.datasets import ClipDataset
+from .data.clips import COLUMNS, read_clip, write_clip
+from .data.datasets import ClipDataset, SIGN_MAP, TABLE
+from .data.inspection import describe_inspection, inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
+from .data.resampling import evenly_spaced
 from .data.store import pack_clips
 from .network.attention import MultiHeadSelfAttention
 from .network.model import ASLModel, count_parameters
 from .network.preprocessing import PreprocessingLayer
-from .training.configuration import TrainingConfig, make_criterion, make_optimizer
+from .training.configuration import TrainingConfig
 from .training.hardware import describe_hardware, package_versions
+from .training.objective import make_criterion, make_optimizer
 
 # %% ../nbs/91_benchmark.ipynb #c008
 @dataclass
@@ -394,7 +402,7 @@ class Workbench:
         self.model, self.plain = ASLModel(num_classes=250).to(self.device), PlainModel(num_classes=250).to(self.device)
         copy_weights(self.model, self.plain)
         self.config = TrainingConfig(recipe="guide")
-        self.criterion = make_criterion(self.config)
+        self.criterion = make_criterion(self.config.label_smoothing)
 
     @cached_property
     def table(self) -> pd.DataFrame: # columns path, participant_id, sequence_id, sign; the files are there
@@ -498,7 +506,8 @@ def make_step(
 ) -> Callable: # takes labels and the model's arguments
     "One step of learning, ready to be called again and again."
     model.train()
-    optimizer, criterion = make_optimizer(model, config), make_criterion(config)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay, config.betas)
+    criterion = make_criterion(config.label_smoothing)
     device = next(model.parameters()).device.type
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
@@ -631,6 +640,30 @@ def measure_latency(bench:Workbench) -> list[Row]:
                 target="≤ 15 ms" if (frames, threads) == (64, 1) else "",
                 details={"p95": 1e3*turns["ours"].percentile(95), "theirs": 1e3*turns["plain"].percentile(95)}))
     return rows
+
+# %% ../nbs/91_benchmark.ipynb #1bd59379
+def write_labels(
+    folder:Path, # made
+    count:int, # rows
+) -> None:
+    "A made-up label table of 250 signs and 21 signers, without files, and its map of signs."
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    signs, signers = rng.integers(0, 250, count), rng.integers(0, 21, count)
+    paths = [f"files/{signer}/{row}.parquet" for row, signer in enumerate(signers)]
+    table = pd.DataFrame({"path": paths, "participant_id": signers, "sequence_id": np.arange(count),
+                          "sign": [f"sign{sign}" for sign in signs]})
+    table.to_csv(folder/TABLE, index=False)
+    (folder/SIGN_MAP).write_text(json.dumps({sign: number for number, sign in enumerate(sorted(set(table.sign)))}))
+
+def measure_inspection(bench:Workbench) -> list[Row]:
+    "Seconds to inspect a label table, against reading it with pandas."
+    count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
+    write_labels(folder, count)
+    turns = take_turns({"ours": lambda: describe_inspection(inspect_dataset(folder, table_only=True)),
+                        "pandas": lambda: pd.read_csv(folder/TABLE, dtype=str)}, bench.seconds, least=1 if bench.quick else 3)
+    return [Row(f"inspecting {count:,} labels", "s", turns["ours"].best, turns["pandas"].best, "pandas, only reading the table",
+                less_is_better=True, target="< 10 s")]
 
 # %% ../nbs/91_benchmark.ipynb #c070
 GROWTH = """

@@ -23,12 +23,16 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 
-from .benchmark import MEASUREMENTS, measure_keypoints, measure_video, run_benchmark
-from .capture.extraction import LandmarkExtractor, extract, read_video, video_facts, write_overlays
+from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
+from .capture.extraction import extract, write_overlays
+from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
-from .data.clips import InputError, atomic_write, read_clip
+from .capture.video import read_video, video_facts
+from .core.errors import InputError
+from .core.files import atomic_write
+from .data.clips import read_clip
 from .data.datasets import ASL25, pack_folder, parse_names
-from .data.inspection import describe_inspection, inspect_dataset, measure_inspection, write_inspection
+from .data.inspection import describe_inspection, inspect_dataset, write_inspection
 from .data.preparation import describe_preparation, prepare
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain

@@ -32,9 +32,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .benchmark import LATENCY_FRAMES, Row, Workbench, make_up_clip, pad, take_turns, use_threads
+from .core.errors import InputError
+from .core.files import atomic_write
+from .core.progress import progress_bar
 from .data.batches import collate_clips, frame_mask
-from .data.clips import InputError, atomic_write, evenly_spaced, progress_bar
 from .data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from .data.resampling import evenly_spaced, spaced_index
 from .data.synthetic import Signer, perform
 from .evaluation.scores import load_examination_clips
 from .network.model import ASLModel
@@ -82,7 +85,7 @@ def shorten_any(
 ) -> tuple[Tensor, Tensor]: # `(B, min(T, max_len), …)` and the new lengths
     "`shorten` as one calculation for blocks of every length."
     step = torch.arange(torch.sym_min(landmarks.shape[1], max_len))
-    spread = (2*step*(lengths[:, None] - 1) + max_len - 1) // (2*max(max_len - 1, 1)) # (B, min(T, max_len))
+    spread = spaced_index(step, lengths[:, None], max_len) # (B, min(T, max_len))
     index = torch.where(lengths[:, None] > max_len, spread, step)
     clip = torch.arange(landmarks.shape[0])[:, None]
     return landmarks[clip, index], lengths.clamp(max=max_len)

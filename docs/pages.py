@@ -23,11 +23,26 @@ NOTEBOOKS = ROOT/"nbs"
 REPOSITORY = "https://github.com/asl-nb/asl_nb/blob/main/"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")  # pages that are no notebooks
+WINGS = ("core", "data", "network", "evaluation", "training", "capture", "live")  # in the order a clip travels
 
 
 def notebook_paths():
-    hidden = lambda path: any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts)
+    def hidden(path): return any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts)
     return sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if not hidden(path))
+
+
+def address_of(path):
+    "A notebook as nbs/sidebar.yml names it: `data/04_clips.ipynb`."
+    return str(path.relative_to(NOTEBOOKS))
+
+
+def read_sidebar():
+    "The sections of the sidebar with their notebooks, and the core path."
+    content = yaml.safe_load((NOTEBOOKS/"sidebar.yml").read_text(encoding="utf-8"))
+    entries = content["website"]["sidebar"]["contents"]
+    first = [entry for entry in entries if isinstance(entry, str) and entry != "index.ipynb"]
+    sections = [(entry["section"], entry["contents"]) for entry in entries if isinstance(entry, dict)]
+    return [("Start here", first)]*bool(first) + sections, content["core_path"]
 
 
 def module_of(notebook):
@@ -133,7 +148,9 @@ class Links:
         "A word in backticks. Everyday words, such as train, are names of functions only with brackets or a module before them."
         name, brackets = match[1], match[2] or ""
         if name.startswith("asl_nb.") and not brackets and name in self.modules: return f"{{py:mod}}`{name}`"
-        if name.startswith("asl_nb.") and name not in self.symbols and name.removeprefix("asl_nb.")[0].isalpha() and not name.endswith(".py"):
+        inside = name.removeprefix("asl_nb.")
+        if name.startswith("asl_nb.") and inside in WINGS: return match[0]
+        if name.startswith("asl_nb.") and name not in self.symbols and inside[0].isalpha() and not name.endswith(".py"):
             raise SystemExit(f"`{name}`: there is no such symbol in the notebooks")
         if name not in self.symbols or (name.isalpha() and name.islower() and not brackets): return match[0]
         return f"{{py:obj}}`{name}{brackets} <{self.symbols[name]}>`"
@@ -189,14 +206,34 @@ def drop_widget(output):
     return any(kind.startswith(("image/", "text/html")) for kind in data)
 
 
-def make_page(path, notebook, links):
+def title_of(notebook):
+    "The heading of a notebook, and its summary in one sentence."
+    source = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title, summary = re.search(r"^# (.*)", source, re.M), re.search(r"^> (.*)", source, re.M)
+    return title[1] if title else "", summary[1] if summary else ""
+
+
+def standing(path, core, titles, is_room):
+    "A line about where a page stands: on the core path, with the way on, or among the advanced rooms."
+    if address_of(path) not in core:
+        return "*Advanced: not on the [core path](/index.md#the-core-path).*" if is_room else ""
+    place = core.index(address_of(path))
+    said = f"**[Core path](/index.md#the-core-path), {place + 1} of {len(core)}.**"
+    if place + 1 == len(core): return f"{said} The last one."
+    after = core[place + 1]
+    return f"{said} The next on it: [{titles[after]}](/{after})."
+
+
+def make_page(path, notebook, links, place=""):
     module, heading, cells = module_of(notebook), path.stem, []
     link = lambda text: links.prose(text, path)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = next(iter(re.findall(r"^#+ (.*)", cell.source, re.M)[::-1]), heading)
             cells.append(nbformat.v4.new_markdown_cell(link(cell.source)))
-            if module and len(cells) == 1: cells[0].source += f"\n\n```{{py:module}} {module}\n```"
+            if len(cells) == 1:
+                if place: cells[0].source += f"\n\n{place}"
+                if module: cells[0].source += f"\n\n```{{py:module}} {module}\n```"
         elif cell.cell_type == "code" and not re.search(r"^#\| ?(hide|default_exp)", cell.source, re.M):
             cells += code_cell(cell, module, link, heading.replace("`", ""))
     for number, cell in enumerate(cells): cell["id"] = f"cell-{number}"
@@ -205,44 +242,85 @@ def make_page(path, notebook, links):
 
 
 # ------------------------------------------------------------------ the site
-def contents(made):
-    "The table of contents, from nbs/sidebar.yml."
-    sections, listed = [], ["index.ipynb"]
-    for section in yaml.safe_load((NOTEBOOKS/"sidebar.yml").read_text())["website"]["sidebar"]["contents"]:
-        if isinstance(section, str): continue
-        listed += section["contents"]
-        sections.append((section["section"], [name.removesuffix(".ipynb") for name in section["contents"]]))
-    if wrong := set(listed) ^ set(made): raise SystemExit(f"nbs/sidebar.yml: lists what is not there, or lacks: {', '.join(sorted(wrong))}")
-    sections.append(("The project", ["What it does, and what is measured <overview>", "rooms", "contributing", "changelog"]))
-    return "\n\n".join("```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(names) + "\n```" for title, names in sections)
+def contents(made, titles):
+    "The table of contents, from nbs/sidebar.yml; a star marks the core path."
+    sections, core = read_sidebar()
+    listed = ["index.ipynb", *(name for _, names in sections for name in names)]
+    if wrong := set(listed) ^ set(made):
+        raise SystemExit(f"nbs/sidebar.yml: lists what is not there, or lacks: {', '.join(sorted(wrong))}")
+    if wrong := set(core) - set(listed): raise SystemExit(f"nbs/sidebar.yml: core_path has {', '.join(sorted(wrong))}")
+    def entry(name): return f"★ {titles[name]} <{name[:-6]}>" if name in core else name[:-6]
+    lists = [(title, [entry(name) for name in names]) for title, names in sections]
+    lists.append(("The project", ["What it does, and what is measured <overview>", "rooms", "contributing", "changelog"]))
+    return "\n\n".join("```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(names) + "\n```"
+                       for title, names in lists)
+
+
+def list_of_core_path(notebooks, links):
+    "The core path as a numbered list: title and summary of each notebook."
+    core, lines = read_sidebar()[1], []
+    for place, name in enumerate(core, 1):
+        title, summary = title_of(notebooks[NOTEBOOKS/name])
+        lines.append(f"{place}. [{title}]({name}) – {links.prose(summary, NOTEBOOKS/name)}")
+    return "\n".join(lines)
+
+
+def imports_of(notebook):
+    "The modules of the project that the exported cells of a notebook import."
+    source = "\n".join(ast.unparse(node) for statements in exported(notebook) for node in statements)
+    return set(re.findall(r"^ *from (asl_nb\.[\w.]+) import", source, re.M)) - {module_of(notebook)}
+
+
+def nearest(imports):
+    "Of who imports whom, only what no other import brings along."
+    reach = {}
+    def reached(name):
+        if name not in reach: reach[name] = imports[name].union(*map(reached, imports[name]))
+        return reach[name]
+    return {name: each - set().union(*map(reached, each)) for name, each in imports.items()}
+
+
+def wing_of(module):
+    "`data` of `asl_nb.data.clips`; the rooms on top, in no wing, are `top`."
+    return module.split(".")[1] if module.count(".") == 2 else "top"
 
 
 def map_of_rooms(rooms):
-    "A diagram of who imports whom, and the same as a table; an import that another import brings along is not drawn."
-    imports, reach = {}, {}
-    for _, notebook in rooms:
-        source = "\n".join(ast.unparse(node) for statements in exported(notebook) for node in statements)
-        imports[module_of(notebook)] = {f"asl_nb.{name}" for name in re.findall(r"^ *from asl_nb\.(\w+) import", source, re.M)} - {module_of(notebook)}
-    for module in imports: reach[module] = imports[module].union(*(reach[each] for each in imports[module]))
-    lines, rows = [], []
-    for path, notebook in rooms:
-        module = module_of(notebook)
-        name, near = module.split(".")[1], imports[module] - set().union(*(reach[each] for each in imports[module]))
-        lines.append(f'  {name}["{path.stem.replace("_", " ")}"]')
-        lines += [f"  {each.split('.')[1]} --> {name}" for each in sorted(near)]
-        rows.append(f"| [{path.stem}]({path.name}) | " + (", ".join(f"{{py:mod}}`{each}`" for each in sorted(imports[module])) or "–") + " |")
-    return ("# Map of the rooms\n\n> Each notebook is a room and may import only from rooms before it. Drawn from the code.\n\n"
-            "```{mermaid}\nflowchart LR\n" + "\n".join(lines) + "\n```\n\n| room | imports |\n|---|---|\n" + "\n".join(rows) + "\n")
+    "A diagram of the wings and their rooms, and who imports whom as a table."
+    imports = {module_of(notebook): imports_of(notebook) for _, notebook in rooms}
+    names = {module_of(notebook): path.stem for path, notebook in rooms}
+    wings = [wing for wing in (*WINGS, "top") if wing in map(wing_of, imports)]
+    inside = nearest({module: {each for each in found if wing_of(each) == wing_of(module)} for module, found in imports.items()})
+    between = nearest({wing: {wing_of(each) for module, found in imports.items() if wing_of(module) == wing for each in found} - {wing}
+                       for wing in wings})
+    def flowchart(direction, lines): return f"```{{mermaid}}\nflowchart {direction}\n" + "\n".join(lines) + "\n```"
+    wings_drawn = [f'  wing_{wing}["{wing}"]' for wing in wings]
+    wings_drawn += [f"  wing_{each} --> wing_{wing}" for wing in wings for each in wings if each in between[wing]]
+    parts = []
+    for wing in wings:
+        here = sorted((module for module in imports if wing_of(module) == wing), key=names.get)
+        drawn = [f'  {names[module]}["{names[module].replace("_", " ")}"]' for module in here]
+        drawn += [f"  {names[each]} --> {names[module]}" for module in here for each in sorted(inside[module], key=names.get)]
+        folder = "" if wing == "top" else f"{wing}/"
+        rows = [f"| [{names[module]}]({folder}{names[module]}.ipynb) | "
+                + (", ".join(f"{{py:mod}}`{each}`" for each in sorted(imports[module])) or "–") + " |" for module in here]
+        parts += [f"## {wing.capitalize() if wing != 'top' else 'On top'}", flowchart("LR", drawn),
+                  "| room | imports |\n|---|---|\n" + "\n".join(rows)]
+    return ("# Map of the rooms\n\n> Each notebook is a room. A room imports only from rooms of lower numbers in its wing, "
+            "and from the wings before its own.\n\n"
+            "Drawn from the code. An import that another import brings along is left out of the drawings, not of the tables.\n\n"
+            + flowchart("LR", wings_drawn) + "\n\n" + "\n\n".join(parts) + "\n")
 
 
 def save_picture(match, notebooks, folder):
-    "`![…](evaluation/04_report.ipynb#cell)` on the front page is the picture that this cell made."
-    name, cell_id = match[1].split("#")
-    cell = next(cell for path, notebook in notebooks.items() if path.name == name for cell in notebook.cells if cell.id == cell_id)
-    output = next(output for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {})))
-    kind = "gif" if "image/gif" in output.data else "png"
-    (folder/f"{cell_id}.{kind}").write_bytes(base64.b64decode(output.data[f"image/{kind}"]))
-    return f"images/{cell_id}.{kind}"
+    "`![…](evaluation/04_report.ipynb#draw_confusion)` on the front page is the picture that a cell with this word made."
+    name, word = match[1].split("#")
+    made = [output.data for cell in notebooks[NOTEBOOKS/name].cells if cell.cell_type == "code" and word in cell.source
+            for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {}))]
+    if not made: raise SystemExit(f"docs/landing.md: no cell of {name} with {word} in it made a picture")
+    kind = "gif" if "image/gif" in made[0] else "png"
+    (folder/f"{word}.{kind}").write_bytes(base64.b64decode(made[0][f"image/{kind}"]))
+    return f"images/{word}.{kind}"
 
 
 def main(folder=ROOT/"docs"/"_src"):
@@ -252,16 +330,22 @@ def main(folder=ROOT/"docs"/"_src"):
     links = Links([notebook for _, notebook in rooms])
     if pages.exists(): shutil.rmtree(pages)
     shutil.copytree(NOTEBOOKS/"images", pages/"images")
+    core = read_sidebar()[1]
+    titles = {address_of(path): title_of(notebook)[0] for path, notebook in notebooks.items()}
     for path, notebook in notebooks.items():
         page = pages/(path.relative_to(NOTEBOOKS) if path != NOTEBOOKS/"index.ipynb" else "overview.ipynb")
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(make_page(path, notebook, links), encoding="utf-8")
-    for name in BESIDE: (pages/name.lower()).write_text(links.prose((ROOT/name).read_text(encoding="utf-8"), ROOT/name), encoding="utf-8")
+        place = standing(path, core, titles, is_room=module_of(notebook) is not None)
+        page.write_text(make_page(path, notebook, links, place), encoding="utf-8")
+    for name in BESIDE:
+        text = links.prose((ROOT/name).read_text(encoding="utf-8"), ROOT/name)
+        (pages/name.lower()).write_text(text, encoding="utf-8")
     (pages/"rooms.md").write_text(map_of_rooms(rooms), encoding="utf-8")
     landing = (ROOT/"docs"/"landing.md").read_text(encoding="utf-8")
-    landing = re.sub(r"(\w+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"), landing)
-    made = [str(path.relative_to(NOTEBOOKS)) for path in notebooks]
-    (pages/"index.md").write_text(landing + "\n\n" + contents(made) + "\n", encoding="utf-8")
+    landing = re.sub(r"(?<=\]\()([\w/]+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"), landing)
+    landing = landing.replace("{{core path}}", list_of_core_path(notebooks, links))
+    made = [address_of(path) for path in notebooks]
+    (pages/"index.md").write_text(landing + "\n\n" + contents(made, titles) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asl_nb.data.clips import atomic_write
+from asl_nb.core.files import atomic_write
 from asl_nb.data.landmarks import EDGES
 from asl_nb.data.synthetic import Signer, perform
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asl_nb.core.errors import InputError
 from asl_nb.data.batches import (Batch, BucketBatchSampler, balanced_weights, collate_clips, draw_clips, frame_mask,
                                  make_loader, padding_share)
-from asl_nb.data.clips import InputError
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 

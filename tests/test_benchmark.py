@@ -13,7 +13,8 @@ from asl_nb import benchmark
 from asl_nb.benchmark import (Benchmark, PlainModel, Row, Workbench, computed_frames, copy_weights, draw_lengths,
                               make_up_clip, miniature_lengths, pad, plain_features, precision_switch, read_bare,
                               read_by_rows, run_benchmark, take_turns, training_products, use_threads)
-from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.core.errors import InputError
+from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.landmarks import NOSE_TIP, PARTS, POSE
 from asl_nb.network.model import ASLModel, count_parameters
 from asl_nb.network.preprocessing import PreprocessingLayer

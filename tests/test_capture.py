@@ -17,9 +17,13 @@ import numpy as np
 import pytest
 
 from asl_nb import capture
-from asl_nb.capture.extraction import (LandmarkExtractor, Recordings, draw_over, extract, extract_video, frame_from,
-                                       read_keypoints, read_pose, read_video, video_facts, write_overlays)
-from asl_nb.data.clips import InputError, read_clip
+from asl_nb.capture.extraction import extract, write_overlays
+from asl_nb.capture.extractor import LandmarkExtractor, draw_over, extract_video, frame_from
+from asl_nb.capture.keypoints import read_keypoints, read_pose
+from asl_nb.capture.recordings import Recordings
+from asl_nb.capture.video import read_video, video_facts
+from asl_nb.core.errors import InputError
+from asl_nb.data.clips import read_clip
 from asl_nb.data.datasets import load_folder, read_table
 from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from asl_nb.data.synthetic import Signer, perform

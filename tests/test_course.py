@@ -1,27 +1,17 @@
 """The notebooks read as a course: one chain from the first room to the last page, exercises with solutions that run, commands that exist."""
+import os
 import re
 import textwrap
-from pathlib import Path
 
 import nbformat
 import pytest
 import typer
-import yaml
 
 from asl_nb.cli import app
+from notebooks import NOTEBOOKS, ROOMS, ROOT, core_path, course, markdown, name_of
 
-ROOT = Path(__file__).resolve().parents[1]
-NBS = ROOT/"nbs"
-NOTEBOOKS = sorted(path for path in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in path.relative_to(NBS).parts))
-ROOMS = [path for path in NOTEBOOKS if path.parent == NBS and path.stem[:2].isdigit()]
 COMMANDS = typer.main.get_command(app).commands
 TEXTS = NOTEBOOKS + [path for path in (ROOT/"README.md", ROOT/"CONTRIBUTING.md") if path.exists()]
-
-
-def markdown(path):
-    "The prose of a notebook, or of a text file."
-    if path.suffix != ".ipynb": return path.read_text(encoding="utf-8")
-    return "\n\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
 
 
 def next_of(path):
@@ -36,24 +26,25 @@ def solutions(path):
     return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", exercises, re.M | re.S)] if "<details>" in exercises else []
 
 
-def course():
-    "All notebooks in the order of the sidebar."
-    def listed(contents): return [path for each in contents for path in (listed(each["contents"]) if isinstance(each, dict) else [NBS/each])]
-    return listed(yaml.safe_load((NBS/"sidebar.yml").read_text())["website"]["sidebar"]["contents"])
-
-
-def test_the_course_has_every_notebook_once_and_rooms_by_number():
+def test_the_course_has_every_notebook_once_and_rooms_by_wing_and_number():
     order = course()
     assert sorted(order) == NOTEBOOKS
-    assert [path.name for path in order if path in ROOMS] == [path.name for path in ROOMS]
+    assert [name_of(path) for path in order if path in ROOMS] == [name_of(path) for path in ROOMS]
 
 
-@pytest.mark.parametrize("path, following", list(zip(course()[1:], course()[2:])), ids=lambda path: path.stem)
+def test_the_core_path_is_about_twelve_notebooks_in_the_order_of_the_course():
+    path, order = core_path(), course()
+    assert 10 <= len(path) <= 14 and len(path) == len(set(path))
+    assert [name_of(each) for each in path if each not in order] == []
+    assert path == sorted(path, key=order.index)
+
+
+@pytest.mark.parametrize("path, following", list(zip(course()[1:], course()[2:])), ids=name_of)
 def test_next_link_leads_on(path, following):
-    assert next_of(path) == following, f"{path.name} should end with: Next: […]({following.name})"
+    assert next_of(path) == following, f"{name_of(path)} should end with: Next: […]({os.path.relpath(following, path.parent)})"
 
 
-@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ROOMS, ids=name_of)
 def test_room_ends_with_exercises(path):
     last = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"][-1]
     asked, _, answers = last.rpartition("## Exercises")[2].partition("<details>")
@@ -62,7 +53,7 @@ def test_room_ends_with_exercises(path):
     assert len(re.findall(r"^\d\. ", answers, re.M)) == len(questions), "each exercise has a solution"
 
 
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if solutions(path)], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if solutions(path)], ids=name_of)
 def test_solutions_run(path):
     names = {}
     for number, code in enumerate(solutions(path), 1): exec(compile(code, f"{path.stem}, solution {number}", "exec"), names)
@@ -78,7 +69,7 @@ def commands_in(text):
             yield command, re.findall(r"(?<!\S)--[a-z][\w-]*", rest)
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
 def test_commands_in_the_prose_exist(path):
     for command, options in commands_in(markdown(path)):
         assert command in COMMANDS, f"there is no asl-nb {command}"
@@ -91,7 +82,7 @@ def test_an_invented_command_would_be_found():
     assert list(commands_in(text)) == [("train", ["--dta"]), ("trian", ["--data"])]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
 def test_make_targets_in_the_prose_exist(path):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT/"Makefile").read_text(), re.M))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", markdown(path), re.M)) <= targets

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from asl_nb.data.clips import InputError, write_clip
+from asl_nb.core.errors import InputError
+from asl_nb.data.clips import write_clip
 from asl_nb.data.datasets import (ASL25, ClipDataset, SIGN_MAP, StoredClips, TABLE, assign_splits, count_clips,
                                   dataset_layout, load_dataset, load_folder, load_splits, pack_folder, parse_names,
                                   read_table, sign_names, split_by_participant, split_dataset, stays_inside,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.data.clips import InputError
+from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
 from asl_nb.data.synthetic import Signer, perform
 from asl_nb.evaluation.explanation import (Explorer, HIDEABLE, cut_spans, draw_explanation, explain, frames_read, hide,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
 from asl_nb.benchmark import LATENCY_FRAMES, Workbench
-from asl_nb.data.clips import InputError
+from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
 from asl_nb.network.features import FEATURES
 from asl_nb.network.model import ASLModel

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.core.errors import InputError
+from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.datasets import SIGN_MAP, TABLE, pack_folder, read_table
 from asl_nb.data.inspection import (STEPS, browse_clips, content_hash, describe_inspection, dominant_hand, hand_path,
                                     inspect_dataset, inspect_table, look_at, missing_parts, suspicions,

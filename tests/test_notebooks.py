@@ -11,20 +11,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted(path for path in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-HANDWRITTEN = ("__init__.py", "__main__.py")  # the version, written by nbdev, and the two lines behind `python -m asl_nb`
-ROOMS = [path for path in NOTEBOOKS if path.parent.name == "nbs" and path.stem[:2].isdigit()]
+from notebooks import NBS, NOTEBOOKS, ROOMS, ROOT, WINGS, cells, module_of, name_of
 
-
-def cells(path, kind="code"):
-    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
-
-
-def module_of(path):
-    "The module a notebook exports to, or None."
-    found = re.search(r"#\| ?default_exp (\S+)", cells(path)[0].source)
-    return found and found[1]
+HANDWRITTEN = ("__init__.py", "__main__.py")  # written by nbdev, and the two lines behind `python -m asl_nb`
 
 
 def code_lines(source):
@@ -36,8 +25,18 @@ def parse(source):
     return ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))).body
 
 
-by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-by_room = pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+by_room = pytest.mark.parametrize("path", ROOMS, ids=name_of)
+
+
+def imports_of(source):
+    "The modules of asl_nb that a cell imports, at its top or inside a function: `data.clips`."
+    names = set()
+    for node in (node for statement in parse(source) for node in ast.walk(statement)):
+        if isinstance(node, ast.ImportFrom) and node.module == "asl_nb": names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom): names.add(node.module.removeprefix("asl_nb.") if node.module.startswith("asl_nb.") else "")
+        elif isinstance(node, ast.Import): names |= {alias.name.removeprefix("asl_nb.") for alias in node.names if alias.name.startswith("asl_nb.")}
+    return names - {""}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def processed(tmp_path_factory):
     for name in ("nbs", "asl_nb"):
         shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("settings.ini", "setup.py", "README.md"): shutil.copy(ROOT/name, copy)
-    for path in (copy/"asl_nb").glob("*.py"):
+    for path in (copy/"asl_nb").rglob("*.py"):
         if path.name not in HANDWRITTEN: path.unlink()
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     for tool in ("nbdev_clean", "nbdev_export"):
@@ -55,9 +54,12 @@ def processed(tmp_path_factory):
     return copy
 
 
+def modules(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in (folder/"asl_nb").rglob("*.py")}
+
+
 def test_the_package_is_what_the_notebooks_export(processed):
-    made = {path.name: path.read_text() for path in (processed/"asl_nb").glob("*.py")}
-    here = {path.name: path.read_text() for path in (ROOT/"asl_nb").glob("*.py")}
+    made, here = modules(processed), modules(ROOT)
     assert sorted(here) == sorted(made), "a module without a notebook, or the reverse; run `make notebooks`"
     assert [name for name in here if here[name] != made[name]] == [], "run `nbdev_export`"
 
@@ -68,17 +70,35 @@ def test_notebook_is_clean(path, processed):
 
 
 def test_every_module_has_exactly_one_notebook():
-    modules = [module for path in NOTEBOOKS if (module := module_of(path))]
+    modules = [module_of(path) for path in ROOMS]
     assert len(modules) == len(set(modules)), "two notebooks export to one module; the second would overwrite the first"
+
+
+@by_room
+def test_module_is_named_after_wing_and_room(path):
+    wing = [] if path.parent == NBS else [path.parent.name]
+    assert not wing or wing[0] in WINGS, f"{wing[0]} is no wing"
+    assert re.fullmatch(r"\d\d_[a-z_]+", path.stem), "a room is named NN_name"
+    assert module_of(path) == ".".join([*wing, path.stem[3:]])
+
+
+def test_numbers_are_given_once():
+    numbers = [f"{path.parent.name}/{path.stem[:2]}" for path in ROOMS]
+    assert sorted({number for number in numbers if numbers.count(number) > 1}) == []
 
 
 @by_room
 def test_room_imports_only_from_rooms_before_it(path):
     order = [module_of(room) for room in ROOMS]
-    before = set(order[:order.index(module_of(path))]) | {module_of(path)}
-    source = "\n".join(cell.source for cell in cells(path) if "#| export" in cell.source and "__main__" not in cell.source)
-    imported = set(re.findall(r"^from asl_nb\.(\w+) import", source, re.M))
-    assert imported <= before
+    before = set(order[:order.index(module_of(path))])
+    source = [cell.source for cell in cells(path) if "#| export" in cell.source]
+    imported = set().union(*map(imports_of, source))
+    assert sorted(imported - before) == []
+
+
+def test_an_import_that_runs_up_would_be_found():
+    assert imports_of("from asl_nb.data.clips import Clip\nimport numpy as np\nfrom pathlib import Path") == {"data.clips"}
+    assert imports_of("def train():\n    from asl_nb import cli\n    import asl_nb.live.app") == {"cli", "live.app"}
 
 
 @by_name

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import preparation as module
-from asl_nb.data.clips import InputError, read_clip, write_clip
+from asl_nb.core.errors import InputError
+from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.datasets import (ASL25, SIGN_MAP, TABLE, load_dataset, load_splits, pack_folder, read_sign_map,
                                   read_table)
 from asl_nb.data.inspection import inspect_dataset, inspect_table

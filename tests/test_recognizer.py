@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from asl_nb.capture.extraction import FrameThinner, resample_clip
 from asl_nb.cli import app
-from asl_nb.data.clips import InputError
+from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS, mirror_clip
+from asl_nb.data.resampling import FrameResampler, FrameThinner, resample_clip
 from asl_nb.data.synthetic import Signer, perform, synthetic_dataset, write_synthetic
-from asl_nb.live.recognizer import FrameResampler, Idle, Recognizer, SegmentationConfig, SignEnded, SignStarted
+from asl_nb.live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded, SignStarted
 from asl_nb.live.spotter import LearnedSpotter, MotionSpotter, read_spotter
 from asl_nb.live.streams import (Answer, CAMERAS, align, as_detected, busy_frame, changes_of_speed, count_mistakes,
                                  interpolate_transition, labelled_windows, landmark_noise_std, splice, sway,

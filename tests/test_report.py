@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from asl_nb import report as module
-from asl_nb.data.clips import InputError
+from asl_nb.core.errors import InputError
 from asl_nb.data.datasets import ClipDataset
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)

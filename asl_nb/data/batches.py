@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .clips import InputError
+from ..core.errors import InputError
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/10_batches.ipynb #c010

@@ -25,7 +25,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from torch.utils.data import Dataset
 
-from .clips import InputError, atomic_write, evenly_spaced
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from .resampling import evenly_spaced
 from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips
 
 # %% ../../nbs/data/08_datasets.ipynb #c011

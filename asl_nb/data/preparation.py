@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs,
                                   dataset_layout, parse_names, read_sign_map, read_table, sign_names)
 from .inspection import (Inspection, describe_inspection, file_faults, inspect_table, read_facts,

@@ -30,7 +30,10 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
-from .clips import InputError, atomic_write, progress_bar, read_clip
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
+from .clips import read_clip
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/05_store.ipynb #c008

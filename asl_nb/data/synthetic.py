@@ -25,7 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .clips import InputError, atomic_write, progress_bar, write_clip
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
+from .clips import write_clip
 from .datasets import ASL25, ClipDataset, SIGN_MAP, TABLE, sign_names
 from .landmarks import MIRROR, NUM_LANDMARKS, PARTS, POSE, canonical_face
 

@@ -21,9 +21,10 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..data.clips import InputError
-from ..data.landmarks import (Controls, EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS, as_png,
-                                   draw_frame)
+from ..core.errors import InputError
+from ..core.figures import Controls, as_png
+from ..data.drawing import draw_frame
+from ..data.landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS
 from .scores import Guess, best_guesses, clip_logits
 from ..network.model import ASLModel
 

@@ -23,9 +23,13 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..data.clips import InputError, atomic_write, evenly_spaced, progress_bar
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
 from ..data.datasets import ClipDataset
-from ..data.landmarks import PARTS, clip_animation
+from ..data.drawing import clip_animation
+from ..data.landmarks import PARTS
+from ..data.resampling import evenly_spaced
 from .calibration import (at_coverages, calibration_error, draw_reliability, draw_selective,
                                            reliability_table, selective_accuracy)
 from .scores import (Evaluation, Predictions, confusion_counts, draw_confusion, examine, list_answers,

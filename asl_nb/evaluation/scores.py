@@ -22,8 +22,8 @@ from matplotlib.colors import PowerNorm
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
+from ..core.errors import InputError
 from ..data.batches import make_loader
-from ..data.clips import InputError
 from ..data.datasets import ClipDataset, dataset_layout, load_folder
 from ..network.model import ASLModel
 

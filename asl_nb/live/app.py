@@ -24,9 +24,11 @@ import matplotlib
 import numpy as np
 import traitlets
 
-from ..capture.extraction import LandmarkExtractor, load_holistic, load_library
-from ..capture.recorder import CAMERA, DRAWING, decode_picture
-from ..data.clips import InputError, atomic_write
+from ..capture.extractor import LandmarkExtractor, load_holistic
+from ..capture.recorder import CAMERA, DRAWING
+from ..capture.video import decode_image, load_library
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from ..data.landmarks import COLOURS, EDGES, mirror_clip
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 
@@ -362,7 +364,7 @@ class LiveApp:
         self.recognizer.finish()
         self.session = Session(self.recognizer, self.make_extractor(self.mirrored.value), **self.settings)
     def _on_picture(self, message, buffers):
-        self.session.see(decode_picture(buffers[0]), message["seconds"])
+        self.session.see(decode_image(buffers[0]), message["seconds"])
         self.camera.send({}, buffers=[np.ascontiguousarray(self.session.points()[:, :2], dtype="<f4").tobytes()])
     def _on_end(self, *_):
         for event in self.recognizer.finish(): self.session.note(event)

@@ -20,15 +20,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..capture.extraction import between_frames, find_segments
-from ..data.clips import InputError
+from ..capture.segments import find_segments
+from ..core.errors import InputError
 from ..data.datasets import ClipDataset
-from ..data.landmarks import NOSE_TIP, PARTS, POSE, mirror_clip
+from ..data.landmarks import ASPECT, NOSE_TIP, PARTS, POSE, mirror_clip
+from ..data.resampling import FPS, FrameResampler, between_frames
 from ..data.synthetic import drift, ease
 from ..evaluation.scores import clip_logits
-from .recognizer import FrameResampler, Recognizer, SegmentationConfig, SignEnded
-from .spotter import AFTER, FPS, LearnedSpotter, MotionFeatures, WINDOW
-from ..network.features import ASPECT
+from .recognizer import Recognizer, SegmentationConfig, SignEnded
+from .spotter import AFTER, LearnedSpotter, MotionFeatures, WINDOW
 from ..network.model import ASLModel
 
 # %% ../../nbs/live/03_streams.ipynb #c006

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from ..evaluation.scores import signer_bootstrap_ci
 from .manifest import Manifest, read_manifest
 

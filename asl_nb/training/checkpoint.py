@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.clips import InputError
-from ..network.weights import read_tensors, write_tensors
+from ..core.errors import InputError
+from ..network.model import read_tensors, write_tensors
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c008
 def random_states() -> dict:

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['Names', 'FolderText', 'Betas', 'BlockNames', 'FeatureNames', 'STRICT', 'RECIPES', 'DataConfig', 'NetworkConfig',
-           'LearningConfig', 'TrainingConfig', 'configuration_table', 'config_from', 'quick_version', 'make_optimizer',
-           'make_scheduler', 'make_criterion']
+           'LearningConfig', 'TrainingConfig', 'configuration_table', 'config_from', 'quick_version']
 
 # %% ../../nbs/training/04_configuration.ipynb #c003
 import os
@@ -19,11 +18,8 @@ import pandas as pd
 from pydantic import (AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator,
                       model_validator)
 from pydantic.dataclasses import dataclass
-from torch import nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 from ..data.datasets import parse_names
 from ..network.features import FEATURES
 from ..network.guide_features import GUIDE_FEATURES
@@ -133,6 +129,11 @@ class LearningConfig:
     out: FolderText = Field("models", min_length=1, description="folder for weights, manifests and the plot")
     quick: bool = Field(False, description="the guide's TEST_MODE: two epochs on few clips, to see that everything works")
 
+    @property
+    def first_period(self) -> int:
+        "Epochs until the first restart; the whole run, where there is none."
+        return self.restart_period or self.epochs
+
 # %% ../../nbs/training/04_configuration.ipynb #c019
 RECIPES = {"guide": dict(recipe="guide"), "best": dict(
     recipe="best", validation_share=0., points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
@@ -194,27 +195,3 @@ def quick_version(
 ) -> TrainingConfig: # at most 2 epochs and 200 clips of it
     "The guide's TEST_MODE: the same run, cut down to what takes a moment."
     return replace(config, quick=True, epochs=min(config.epochs, 2), max_samples=min(config.max_samples or 200, 200))
-
-# %% ../../nbs/training/04_configuration.ipynb #c046
-def make_optimizer(
-    model: nn.Module, # whose weights are to learn
-    config: TrainingConfig, # learning rate, weight decay and betas
-) -> AdamW:
-    "The guide's optimiser."
-    return AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas, fused=True)
-
-# %% ../../nbs/training/04_configuration.ipynb #c050
-def make_scheduler(
-    optimizer: Optimizer, # whose learning rate is to be steered
-    config: TrainingConfig, # period, multiplier and lowest rate
-) -> CosineAnnealingWarmRestarts: # call `step()` once per epoch
-    "The guide's schedule: cosine annealing with warm restarts."
-    return CosineAnnealingWarmRestarts(optimizer, T_0=config.restart_period or config.epochs, T_mult=config.restart_multiplier,
-                                       eta_min=config.learning_rate * config.min_lr_ratio)
-
-# %% ../../nbs/training/04_configuration.ipynb #c057
-def make_criterion(
-    config: TrainingConfig, # label smoothing
-) -> nn.CrossEntropyLoss: # logits (B, K), labels (B,) -> mean loss
-    "The guide's loss: cross-entropy with label smoothing."
-    return nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)

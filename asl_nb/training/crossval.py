@@ -20,7 +20,9 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from ..data.clips import InputError, atomic_write, progress_bar
+from ..core.errors import InputError
+from ..core.files import atomic_write
+from ..core.progress import progress_bar
 from ..data.datasets import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, examine

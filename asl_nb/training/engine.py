@@ -20,8 +20,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..core.errors import InputError
 from ..data.batches import Batch
-from ..data.clips import InputError
 from .hardware import pick_device
 
 # %% ../../nbs/training/06_engine.ipynb #c006

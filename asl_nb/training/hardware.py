@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import asl_nb
-from ..data.clips import InputError
+from ..core.errors import InputError
 
 # %% ../../nbs/training/05_hardware.ipynb #c006
 def available_devices() -> list[str]: # best first; `"cpu"` is always the last

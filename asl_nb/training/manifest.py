@@ -23,7 +23,8 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from torch import nn
 
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from ..data.datasets import Splits
 from ..data.landmarks import POINT_LANDMARKS
 from ..network.model import count_parameters

@@ -16,7 +16,8 @@ from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..data.clips import atomic_write, in_notebook
+from ..core.files import atomic_write
+from ..core.progress import in_notebook
 
 # %% ../../nbs/training/07_monitoring.ipynb #c006
 METRICS = ("train_losses", "train_accuracies", "val_losses", "val_accuracies", "learning_rates")

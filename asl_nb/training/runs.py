@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..data.clips import InputError
+from ..core.errors import InputError
 from .manifest import Manifest, read_manifest
 from .monitoring import HistoryFigure
 

@@ -25,8 +25,10 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ..core.errors import InputError
+from ..core.files import partial_files
+from ..core.progress import progress_bar
 from ..data.batches import Batch, BucketBatchSampler, balanced_weights, make_loader
-from ..data.clips import InputError, partial_files, progress_bar
 from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
@@ -37,13 +39,13 @@ from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import (TrainingConfig, config_from, make_criterion, make_optimizer, make_scheduler,
-                                           quick_version)
+from .configuration import TrainingConfig, config_from, quick_version
 from .engine import Engine, StepResult, count_answers, optimisations, training_step
 from .hardware import seed_everything
 from .manifest import (Manifest, RunFiles, make_manifest, make_reproduction, run_files, run_name,
                                       write_manifest)
 from .monitoring import LivePlot, TrainingHistory, epoch_line, save_history_plot
+from .objective import make_criterion, make_optimizer, make_scheduler
 
 # %% ../../nbs/training/10_trainer.ipynb #c006
 def load_data(
@@ -174,9 +176,10 @@ class Trainer:
         self.report, self.plot = report if speaks else (lambda line: None), LivePlot(enabled=None if speaks else False)
         self.model = ASLModel(None, num_classes=len(parts.train.classes), max_len=config.max_len, **config.network)
         self.model.data_kind, self.model.temperature = parts.data_kind, config.temperature
-        self.wrapped, self.optimizer = engine.prepare(self.model, make_optimizer(self.model, config))
-        self.scheduler = make_scheduler(self.optimizer.optimizer, config)
-        self.criterion = make_criterion(config)
+        optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay, config.betas)
+        self.wrapped, self.optimizer = engine.prepare(self.model, optimizer)
+        self.scheduler = make_scheduler(self.optimizer.optimizer, config.first_period, config.restart_multiplier, config.min_lr_ratio)
+        self.criterion = make_criterion(config.label_smoothing)
         self.average = average_of(self.model, config.ema_decay)
         self.history, self.progress, self.seconds = TrainingHistory(), EpochProgress(), 0.
         self.reproduction = make_reproduction(self.model, config, parts, engine.device)

@@ -14,7 +14,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from asl_nb.data.clips import InputError, atomic_write, read_clip
+from asl_nb.core.errors import InputError
+from asl_nb.core.files import atomic_write
+from asl_nb.data.clips import read_clip
 from asl_nb.data.landmarks import EDGES
 from asl_nb.data.synthetic import LEXICON, Signer, perform
 from asl_nb.export import export_onnx, find_manifest_id

@@ -1,7 +1,7 @@
 """Renew everything that is made from the notebooks: the package, their outputs, and README.md.
 
     python nbs/_tools/renew.py               export, run every notebook, clean, write README.md
-    python nbs/_tools/renew.py 21_tcn …      the same for the notebooks named
+    python nbs/_tools/renew.py 05_tcn …      the same for the notebooks named: 05_tcn, network/05_tcn, nbs/network/05_tcn.ipynb
 
 Widgets need the kernel that made them, so their state is not stored; a picture beside them stands in.
 """
@@ -28,7 +28,8 @@ def run(path):
     print(f"running {path.relative_to(ROOT)}", flush=True)
     notebook = nbformat.read(path, 4)
     folder = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=1800, startup_timeout=300, kernel_name="python3", resources=folder, store_widget_state=False).execute()
+    NotebookClient(notebook, timeout=1800, startup_timeout=300, kernel_name="python3", resources=folder,
+                   store_widget_state=False).execute()
     notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, path)
 
@@ -53,10 +54,22 @@ def readme():
     (ROOT/"README.md").write_text(text.replace("](nbs/../", "]("), encoding="utf-8")
 
 
+def named(names, every):
+    "The notebooks meant by stems or paths; a name that means none ends the program."
+    found = []
+    for name in names:
+        end = Path(name).with_suffix("").parts
+        meant = [path for path in every if path.relative_to(ROOT).with_suffix("").parts[-len(end):] == end]
+        if not meant: raise SystemExit(f"{name}: there is no such notebook under nbs/")
+        found += meant
+    return found
+
+
 if __name__ == "__main__":
     os.environ["TQDM_DISABLE"] = "1"  # progress bars are for people, not for committed outputs
-    every = sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if not any(p[0] in "._" for p in path.relative_to(NOTEBOOKS).parts))
-    wanted = [path for path in every if not sys.argv[1:] or path.stem in sys.argv[1:]]
+    every = sorted(path for path in NOTEBOOKS.rglob("*.ipynb")
+                   if not any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts))
+    wanted = named(sys.argv[1:], every) or every
     tool("nbdev_export")
     for path in wanted: run(path)
     tool("nbdev_clean")

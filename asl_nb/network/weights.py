@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from ..data.clips import InputError, atomic_write
+from ..core.errors import InputError
+from ..core.files import atomic_write
 from .model import ASLModel
 
 # %% ../../nbs/network/11_weights.ipynb #c031

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data.body import body_centre, body_scale, coalesce
-from ..data.landmarks import LEFT_HAND_POINTS, NOSE_TIP, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
+from ..data.landmarks import LEFT_HAND_POINTS, NOSE_TIP, POSE, RIGHT_HAND_POINTS
 
 # %% ../../nbs/network/02_guide_features.ipynb #c018
 def difference(

@@ -33,8 +33,9 @@ from ..data.datasets import Splits, dataset_layout, load_splits, read_table, spl
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
-from ..network.model import ASLModel, count_parameters, load_model, load_pretrained, save_model
+from ..network.model import ASLModel, count_parameters
 from ..network.regularizers import set_epoch
+from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)

@@ -24,9 +24,10 @@ import typer
 from typer.core import TyperGroup
 
 from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
-from .capture.extraction import extract, write_overlays
+from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
+from .capture.recordings import Labelling
 from .capture.video import read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
@@ -336,7 +337,8 @@ def extract_command(
     "Turn films into a dataset of landmarks."
     if participant == "unknown":
         typer.echo("--participant was not given, so these clips have no signer to split by; name who signs before training", err=True)
-    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite, jobs=jobs)
+    config = ExtractionConfig(mirrored=mirrored, segment=segment)
+    done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): typer.echo(f"no clip from {name}: {fault}", err=True)
     for name, notes in done.notes.items(): typer.echo(f"note on {name}: {'; '.join(notes)}", err=True)
     typer.echo(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, {len(done.faults)} gave none")

@@ -43,7 +43,8 @@ from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
 from .live.spotter import LearnedSpotter, MotionSpotter
 from .live.streams import evaluate_streams
-from .network.model import ASLModel, load_model
+from .network.model import ASLModel
+from .network.weights import load_model
 from .training.card import write_card
 from .training.checkpoint import Interrupted
 from .training.configuration import RECIPES, TrainingConfig, config_from

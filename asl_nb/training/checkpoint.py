@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ..core.errors import InputError
-from ..network.model import read_tensors, write_tensors
+from ..network.weights import read_tensors, write_tensors
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c008
 def random_states() -> dict[str, Any]:

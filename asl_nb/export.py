@@ -40,8 +40,9 @@ from .data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from .data.resampling import evenly_spaced, spaced_index
 from .data.synthetic import Signer, perform
 from .evaluation.scores import load_examination_clips
-from .network.model import ASLModel, load_model
+from .network.model import ASLModel
 from .network.preprocessing import PointSelection
+from .network.weights import load_model
 from .training.manifest import manifest_beside
 
 # %% ../nbs/90_export.ipynb #c006

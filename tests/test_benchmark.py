@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import benchmark
-from asl_nb.benchmark import (Benchmark, Row, Workbench, computed_frames, precision_switch, run_benchmark, take_turns,
-                              training_products, use_threads)
+from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, measure_onnx,
+                              precision_switch, run_benchmark, take_turns, training_products, use_threads)
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.landmarks import NOSE_TIP, PARTS, POSE

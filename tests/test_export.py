@@ -1,4 +1,6 @@
-"""Exported models: every recipe can be exported, the file answers like the model whatever the clip, and what is wrong with a file is said in one line."""
+"""Exported models: every recipe can be exported, and the file answers like the model whatever the clip.
+
+What is wrong with a file is said in one line."""
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
-from asl_nb.benchmark import LATENCY_FRAMES, Workbench
 from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
 from asl_nb.network.features import FEATURES
@@ -21,7 +22,6 @@ for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, rea
 
 import onnx  # noqa: E402 (after the skips)
 
-from asl_nb.benchmark import measure_onnx  # noqa: E402
 from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, open_model,
                            to_int8, trial_recordings, write_onnx)
 

@@ -25,7 +25,7 @@ from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from ..data.datasets import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
-from ..evaluation.scores import evaluate, examine
+from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import TrainingConfig, config_from
@@ -163,7 +163,7 @@ def run_once(
         if len(trainer.history) > config.epochs - 10: watched.append(evaluate(trainer.kept, trainer.parts.train.classes, trainer.parts.test).top1)
     if checkpoints(folder): run = resume(folder, report=None, watch=watch)
     else: run = train(replace(config, out=str(folder)), report=None, watch=watch)
-    seen, scores = examine(run.model, run.classes, run.parts.test), run.test
+    seen, scores = predict_dataset(run.model, run.classes, run.parts.test), run.test
     people = scores.per_participant
     return FoldResult(variant, fold, config.seed, Path(config.data).name, settings_of(config), {name: score.top1 for name, score in people.items()},
         {name: score.clips for name, score in people.items()}, run.parts.set_aside, scores.top1, scores.top5, watched,

@@ -38,7 +38,7 @@ from .data.preparation import describe_preparation, prepare
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
-from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_examination_clips
+from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_evaluation_clips
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
@@ -170,7 +170,7 @@ def evaluate_command(
     warn_if_synthetic(network)
     if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
-        clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+        clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)
         typer.echo(f"report: {page}", err=True)
@@ -279,7 +279,7 @@ def evaluate_stream_command(
     "Score a model on streams spliced from clips: mistakes, delay, false signs."
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+    clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
     table = evaluate_streams(network, classes, clips, minutes, SPOTTERS[spotter], seed=seed)
     typer.echo(table.to_json(orient="index") if as_json else table.T.to_string(float_format="{:.3f}".format))
 

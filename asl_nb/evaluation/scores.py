@@ -24,7 +24,8 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from ..core.errors import InputError
 from ..data.batches import make_loader
-from ..data.datasets import ClipDataset, dataset_layout, load_folder
+from ..data.datasets import ClipDataset, load_folder
+from ..data.layout import dataset_layout
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c006

@@ -20,7 +20,7 @@ from pydantic import (AfterValidator, BeforeValidator, ConfigDict, Field, Valida
 from pydantic.dataclasses import dataclass
 
 from ..core.errors import InputError
-from ..data.datasets import parse_names
+from ..data.layout import parse_names
 from ..network.model import BLOCKS
 from ..network.preprocessing import FEATURES, GUIDE_FEATURES
 from .augmentation import AugmentationConfig

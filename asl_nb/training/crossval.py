@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.datasets import dataset_layout, parse_names, read_table
+from ..data.layout import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, examine
 from ..network.model import count_parameters
@@ -166,7 +166,7 @@ def run_once(
     seen, scores = examine(run.model, run.classes, run.parts.test), run.test
     people = scores.per_participant
     return FoldResult(variant, fold, config.seed, Path(config.data).name, settings_of(config), {name: score.top1 for name, score in people.items()},
-        {name: score.clips for name, score in people.items()}, run.parts.set_aside, scores.top1, scores.top5, watched,
+        {name: score.clips for name, score in people.items()}, run.parts.excluded, scores.top1, scores.top5, watched,
         count_parameters(run.model), run.seconds, list(run.classes), [[round(each, 4) for each in row] for row in seen.logits.tolist()],
         seen.labels.tolist(), list(seen.dataset.participants))
 

@@ -29,7 +29,9 @@ from ..core.errors import InputError
 from ..core.files import partial_files
 from ..core.progress import progress_bar
 from ..data.batches import Batch, BucketBatchSampler, balanced_weights, make_loader
-from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
+from ..data.datasets import Splits, load_splits, split_dataset
+from ..data.layout import dataset_layout, read_table
+from ..data.splits import SplitPlan, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
@@ -51,15 +53,15 @@ def load_data(
     config:TrainingConfig,
 ) -> Splits: # `.train`, `.validation` and `.test`, signer-disjoint
     "The data that a configuration asks for, in three parts."
-    split = dict(signs=signs_to_train(config), test_participants=config.test_participants, test_share=config.test_share,
-                 validation_participants=config.validation_participants,
-                 validation_share=config.validation_share, seed=config.seed)
+    plan = SplitPlan(signs=signs_to_train(config), test_participants=config.test_participants,
+                     test_share=config.test_share, validation_participants=config.validation_participants,
+                     validation_share=config.validation_share, seed=config.seed)
     if config.data != "synthetic":
-        parts = load_splits(config.data, max_len=config.max_len, max_samples=config.max_samples, skip_bad=config.skip_bad, **split)
+        parts = load_splits(config.data, plan, config.max_len, config.max_samples, config.skip_bad)
     else:
         dataset = synthetic_dataset(config.synthetic_signers, config.synthetic_clips, seed=config.seed)
         rows = stratified_sample(dataset.table(), config.max_samples or len(dataset), config.seed)
-        parts = split_dataset(dataset.select(rows), **split)
+        parts = split_dataset(dataset.select(rows), plan)
     if len(parts.train.classes) < 2:
         raise InputError(f"signs: only {parts.train.classes[0]} can be trained; a model needs at least two signs")
     return parts
@@ -382,9 +384,9 @@ def describe_parts(parts:Splits) -> list[str]:
     if parts.only_signer: lines.append(f"one signer {parts.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in parts.train.summary().sum(axis=1).items() if clips == 1]
     if few: lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
-    if parts.set_aside:
-        aside = ", ".join(f"{sign} ({count})" for sign, count in parts.set_aside.items())
-        lines.append(f"set aside  {sum(parts.set_aside.values()):>6} test clips of signs that no training signer makes: {aside}")
+    if parts.excluded:
+        aside = ", ".join(f"{sign} ({count})" for sign, count in parts.excluded.items())
+        lines.append(f"excluded   {sum(parts.excluded.values()):>6} test clips of signs that no training signer makes: {aside}")
     return lines + [f"skipped    {line}" for line in parts.skipped]
 
 def describe_start(path:str, known:list[str]) -> str:

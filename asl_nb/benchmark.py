@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from .capture.extraction import extract
 from .capture.extractor import extract_video, load_holistic
+from .capture.recordings import Labelling
 from .capture.video import load_library, open_video, read_video
 from .core.errors import InputError
 from .data.batches import Batch, make_loader
@@ -758,7 +759,8 @@ def measure_keypoints(bench:Workbench) -> list[Row]:
     count, folder = 30 if bench.quick else 400, bench.folder/"keypoints"
     write_keypoint_folders(folder, count)
     def convert() -> Any:
-        return extract(folder, bench.folder/"converted", participant="nobody", overwrite=True, progress=False)
+        labelling = Labelling(participant="nobody")
+        return extract(folder, bench.folder/"converted", labelling, overwrite=True, progress=False)
     def read() -> Any: return [np.load(path) for path in folder.rglob("*.npy")]
     turns = take_turns({"ours": convert, "read": read}, bench.seconds, least=1 if bench.quick else 3)
     ours, reading = [count/turns[name].best for name in ("ours", "read")]

@@ -24,9 +24,10 @@ import typer
 from typer.core import TyperGroup
 
 from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
-from .capture.extraction import extract, write_overlays
+from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
+from .capture.recordings import Labelling
 from .capture.video import read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
@@ -39,13 +40,14 @@ from .data.splits import SplitPlan
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
-from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_examination_clips
+from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_evaluation_clips
 from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
 from .live.spotter import LearnedSpotter, MotionSpotter
 from .live.streams import evaluate_streams
-from .network.model import ASLModel, load_model
+from .network.model import ASLModel
+from .network.weights import load_model
 from .training.card import write_card
 from .training.checkpoint import Interrupted
 from .training.configuration import RECIPES, TrainingConfig, config_from
@@ -115,14 +117,14 @@ def train_command(
 
 def describe_run(run:TrainingRun) -> list[str]:
     "The end of a run, in lines for a person: the score, for whom, and the files."
-    synthetic = "synthetic " if run.parts.data_kind == "synthetic" else ""
+    synthetic = "synthetic " if run.splits.data_kind == "synthetic" else ""
     best = run.history.best_epoch
     epoch = f"{len(run.history)} epochs" if best is None else f"best epoch {best + 1}"
-    whom = f"unseen {synthetic}signers" if run.parts.only_signer is None else f"new clips of {run.parts.only_signer}, who made all of them"
+    whom = f"unseen {synthetic}signers" if run.splits.only_signer is None else f"new clips of {run.splits.only_signer}, who made all of them"
     lines = ["", f"accuracy on {whom}: {run.test.top1:.1%} (five guesses: {run.test.top5:.1%}), "
              f"{run.test.clips} clips, {epoch}, {run.seconds:.0f} s"]
     lines += [f"  signer {name}: {score.top1:.1%} of {score.clips} clips" for name, score in run.test.per_participant.items()]
-    if run.parts.only_signer: lines.append(f"one signer only: this score is for {run.parts.only_signer} and says nothing about other people")
+    if run.splits.only_signer: lines.append(f"one signer only: this score is for {run.splits.only_signer} and says nothing about other people")
     if synthetic: lines.append("synthetic signers only: this says nothing about recognising real signing")
     files = (run.files.weights, run.files.manifest, run.files.final_manifest, run.files.plot)
     return lines + ["files:"] + [f"  {path}" for path in files]
@@ -170,7 +172,7 @@ def evaluate_command(
     warn_if_synthetic(network)
     if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
-        clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+        clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)
         typer.echo(f"report: {page}", err=True)
@@ -279,7 +281,7 @@ def evaluate_stream_command(
     "Score a model on streams spliced from clips: mistakes, delay, false signs."
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+    clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
     table = evaluate_streams(network, classes, clips, minutes, SPOTTERS[spotter], seed=seed)
     typer.echo(table.to_json(orient="index") if as_json else table.T.to_string(float_format="{:.3f}".format))
 
@@ -338,7 +340,8 @@ def extract_command(
     "Turn films into a dataset of landmarks."
     if participant == "unknown":
         typer.echo("--participant was not given, so these clips have no signer to split by; name who signs before training", err=True)
-    done = extract(sources, out, sign, participant, session, mirrored=mirrored, segment=segment, overwrite=overwrite, jobs=jobs)
+    config = ExtractionConfig(mirrored=mirrored, segment=segment)
+    done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): typer.echo(f"no clip from {name}: {fault}", err=True)
     for name, notes in done.notes.items(): typer.echo(f"note on {name}: {'; '.join(notes)}", err=True)
     typer.echo(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, {len(done.faults)} gave none")

@@ -39,9 +39,10 @@ from .data.batches import collate_clips, frame_mask
 from .data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from .data.resampling import evenly_spaced, spaced_index
 from .data.synthetic import Signer, perform
-from .evaluation.scores import load_examination_clips
-from .network.model import ASLModel, load_model
+from .evaluation.scores import load_evaluation_clips
+from .network.model import ASLModel
 from .network.preprocessing import PointSelection
+from .network.weights import load_model
 from .training.manifest import manifest_beside
 
 # %% ../nbs/90_export.ipynb #c006
@@ -280,7 +281,7 @@ def trial_recordings(
     count:int=48, # at most
 ) -> list[np.ndarray]: # each `(T, 543, 3)`
     "Recordings to compare on, spread over a folder."
-    dataset = load_examination_clips(model, folder)
+    dataset = load_evaluation_clips(model, folder)
     return [dataset.clips[row] for row in evenly_spaced(len(dataset), count)]
 
 # %% ../nbs/90_export.ipynb #c032

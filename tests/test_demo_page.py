@@ -15,7 +15,8 @@ import torch
 from asl_nb.data.clips import write_clip
 from asl_nb.data.synthetic import Signer, perform
 from asl_nb.evaluation.scores import best_guesses
-from asl_nb.network.model import ASLModel, load_model, save_model
+from asl_nb.network.model import ASLModel
+from asl_nb.network.weights import load_model, save_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"

@@ -13,8 +13,8 @@ from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F
 from asl_nb.benchmark import LATENCY_FRAMES, Workbench
 from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
+from asl_nb.network.features import FEATURES
 from asl_nb.network.model import ASLModel
-from asl_nb.network.preprocessing import FEATURES
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)

@@ -21,7 +21,8 @@ from asl_nb.live.spotter import LearnedSpotter, MotionSpotter, read_spotter
 from asl_nb.live.streams import (Answer, CAMERAS, align, as_detected, busy_frame, changes_of_speed, count_mistakes,
                                  interpolate_transition, labelled_windows, landmark_noise_std, splice, sway,
                                  working_part)
-from asl_nb.network.model import ASLModel, save_model
+from asl_nb.network.model import ASLModel
+from asl_nb.network.weights import save_model
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 SIGNS = ("hello", "thankyou", "please", "happy")

@@ -138,7 +138,7 @@ def test_search_finds_functions_and_words(watched, address, site):
     inventory = zlib.decompress((site/"objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
     names = [line.split()[0] for line in inventory.splitlines() if " py:function " in line]
     assert len(names) > 100
-    for query, wanted in [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]] + [("dilated convolution", 'a[href*="network/05_tcn"]')]:
+    for query, wanted in [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]] + [("dilated convolution", 'a[href*="network/06_tcn"]')]:
         watched.goto(f"{address}search.html?q={query}")
         watched.wait_for_selector(f"#search-results {wanted}")
 
@@ -172,7 +172,7 @@ def test_a_player_works_without_a_kernel(watched, address):
 
 def test_the_reader_chooses_the_colours(watched, address):
     background = "getComputedStyle(document.body).backgroundColor"
-    watched.goto(address + "network/05_tcn.html")
+    watched.goto(address + "network/06_tcn.html")
     light = watched.evaluate(background)
     watched.emulate_media(color_scheme="dark")
     watched.wait_for_function(f"light => {background} != light", arg=light)

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['atomic_write', 'partial_files']
 
-# %% ../../nbs/core/02_files.ipynb #dce87055
+# %% ../../nbs/core/02_files.ipynb #c003
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import psutil
 
 from .errors import InputError
 
-# %% ../../nbs/core/02_files.ipynb #c010
+# %% ../../nbs/core/02_files.ipynb #c006
 @contextmanager
 def atomic_write(
-    path:str|os.PathLike, # the file to make or replace
-): # yields a temporary `Path` to write to
+    path:str|os.PathLike[str], # the file to make or replace
+) -> Iterator[Path]: # a temporary path to write to
     "Write to a temporary file that takes the place of `path` only if the block ends well."
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
@@ -33,11 +34,11 @@ def atomic_write(
     finally:
         with suppress(OSError): temporary.unlink()
 
-# %% ../../nbs/core/02_files.ipynb #5a94bd7a
+# %% ../../nbs/core/02_files.ipynb #c012
 def partial_files(
-    folder:str|os.PathLike,
-    beginning:str, # of the names of the files that were to be written
+    folder:str|os.PathLike[str],
+    prefix:str, # of the names of the files that were to be written
 ) -> list[Path]: # temporary files
-    "What `atomic_write` has left of processes that are no more."
-    def dead(process): return process == os.getpid() or not psutil.pid_exists(process) # a number may come again: this process writes nothing now
-    return [part for part in Path(folder).glob(f".{beginning}*.part") if dead(int(part.name.split(".")[-3]))]
+    "What `atomic_write` has left of processes that are no more. Call it while this process writes nothing there."
+    def is_left(process:int) -> bool: return process == os.getpid() or not psutil.pid_exists(process)
+    return [part for part in Path(folder).glob(f".{prefix}*.part") if is_left(int(part.name.split(".")[-3]))]

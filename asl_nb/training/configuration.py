@@ -20,9 +20,10 @@ from pydantic import (AfterValidator, BeforeValidator, ConfigDict, Field, Valida
 from pydantic.dataclasses import dataclass
 
 from ..core.errors import InputError
-from ..data.layout import parse_names
+from ..data.datasets import parse_names
+from ..network.features import FEATURES
+from ..network.guide_features import GUIDE_FEATURES
 from ..network.model import BLOCKS
-from ..network.preprocessing import FEATURES, GUIDE_FEATURES
 from .augmentation import AugmentationConfig
 
 # %% ../../nbs/training/04_configuration.ipynb #c007

@@ -15,7 +15,8 @@ def make_criterion(
     label_smoothing: float = 0.05, # probability spread over all signs, from 0 up to, but not including, 1
 ) -> nn.CrossEntropyLoss: # logits `(B, K)`, labels `(B,)` or `(B, K)` -> mean loss
     "Cross-entropy with label smoothing."
-    if not 0 <= label_smoothing < 1: raise ValueError(f"label_smoothing must be from 0 to below 1, received: {label_smoothing}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and below 1, received: {label_smoothing}")
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
 # %% ../../nbs/training/01_objective.ipynb #5b0c803a
@@ -36,5 +37,5 @@ def make_scheduler(
     min_lr_ratio: float = 0.01, # lowest learning rate, as a share of the highest; `eta_min` is the product
 ) -> CosineAnnealingWarmRestarts: # call `step()` once at the end of each epoch
     "Cosine annealing with warm restarts."
-    highest = optimizer.param_groups[0]["lr"]
-    return CosineAnnealingWarmRestarts(optimizer, T_0=restart_period, T_mult=restart_multiplier, eta_min=highest * min_lr_ratio)
+    lowest = optimizer.param_groups[0]["lr"] * min_lr_ratio
+    return CosineAnnealingWarmRestarts(optimizer, T_0=restart_period, T_mult=restart_multiplier, eta_min=lowest)

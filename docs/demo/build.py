@@ -20,7 +20,7 @@ from asl_nb.data.clips import read_clip
 from asl_nb.data.landmarks import EDGES
 from asl_nb.data.synthetic import LEXICON, Signer, perform
 from asl_nb.export import export_onnx, find_manifest_id
-from asl_nb.network.model import load_model
+from asl_nb.network.weights import load_model
 from asl_nb.training.configuration import TrainingConfig
 from asl_nb.training.trainer import train
 

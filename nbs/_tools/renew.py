@@ -1,7 +1,7 @@
 """Renew everything that is made from the notebooks: the package, their outputs, and README.md.
 
     python nbs/_tools/renew.py               export, run every notebook, clean, write README.md
-    python nbs/_tools/renew.py 05_tcn …      the same for the notebooks named: 05_tcn, network/05_tcn, nbs/network/05_tcn.ipynb
+    python nbs/_tools/renew.py 06_tcn …      the same for the notebooks named: 06_tcn, network/06_tcn, nbs/network/06_tcn.ipynb
 
 Widgets need the kernel that made them, so their state is not stored; a picture beside them stands in.
 """

@@ -46,10 +46,11 @@ from .capture.video import load_library, open_video, read_video
 from .core.errors import InputError
 from .data.batches import Batch, make_loader
 from .data.clips import COLUMNS, read_clip, write_clip
-from .data.datasets import ClipDataset, SIGN_MAP, TABLE
+from .data.datasets import ClipDataset
 from .data.inspection import describe_inspection, inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
+from .data.layout import SIGN_MAP, TABLE
 from .data.resampling import evenly_spaced
 from .data.store import pack_clips
 from .network.attention import MultiHeadSelfAttention

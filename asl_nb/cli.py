@@ -33,9 +33,11 @@ from .capture.video import read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
-from .data.datasets import ASL25, pack_folder, parse_names
+from .data.datasets import pack_folder
 from .data.inspection import describe_inspection, inspect_dataset, write_inspection
+from .data.layout import ASL25, parse_names
 from .data.preparation import describe_preparation, prepare
+from .data.splits import SplitPlan
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
@@ -384,7 +386,8 @@ def prepare_command(
     table_only:Annotated[bool, typer.Option(help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ):
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    prepared = prepare(source, out, signs, parse_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
+    plan = SplitPlan(signs=signs, test_participants=parse_names(test_participants), test_share=test_share, seed=seed)
+    prepared = prepare(source, out, plan, "none" if table_only else "copy" if copy else "link", skip_bad, overwrite)
     for line in describe_preparation(prepared): typer.echo(line)
 
 # %% ../nbs/92_cli.ipynb #c021s

@@ -20,7 +20,7 @@ from pydantic import (AfterValidator, BeforeValidator, ConfigDict, Field, Valida
 from pydantic.dataclasses import dataclass
 
 from ..core.errors import InputError
-from ..data.datasets import parse_names
+from ..data.layout import parse_names
 from ..network.features import FEATURES
 from ..network.guide_features import GUIDE_FEATURES
 from ..network.model import BLOCKS

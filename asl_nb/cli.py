@@ -23,7 +23,8 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 
-from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
+from .benchmark import (MEASUREMENTS, measure_inspection, measure_keypoints, measure_onnx, measure_video,
+                              run_benchmark)
 from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
@@ -32,14 +33,16 @@ from .capture.video import read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
-from .data.datasets import ASL25, pack_folder, parse_names
+from .data.datasets import pack_folder
 from .data.inspection import describe_inspection, inspect_dataset, write_inspection
+from .data.layout import ASL25, parse_names
 from .data.preparation import describe_preparation, prepare
+from .data.splits import SplitPlan
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
-from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_examination_clips
-from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
+from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_evaluation_clips
+from .export import export_onnx, find_manifest_id, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
 from .live.spotter import LearnedSpotter, MotionSpotter
@@ -170,7 +173,7 @@ def evaluate_command(
     warn_if_synthetic(network)
     if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
-        clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+        clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)
         typer.echo(f"report: {page}", err=True)
@@ -279,7 +282,7 @@ def evaluate_stream_command(
     "Score a model on streams spliced from clips: mistakes, delay, false signs."
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    clips = load_examination_clips(network, data, parse_names(participants), skip_bad)
+    clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
     table = evaluate_streams(network, classes, clips, minutes, SPOTTERS[spotter], seed=seed)
     typer.echo(table.to_json(orient="index") if as_json else table.T.to_string(float_format="{:.3f}".format))
 
@@ -383,7 +386,8 @@ def prepare_command(
     table_only:Annotated[bool, typer.Option(help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ):
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    prepared = prepare(source, out, signs, parse_names(test_participants), test_share, skip_bad, copy, overwrite, seed, table_only=table_only)
+    plan = SplitPlan(signs=signs, test_participants=parse_names(test_participants), test_share=test_share, seed=seed)
+    prepared = prepare(source, out, plan, "none" if table_only else "copy" if copy else "link", skip_bad, overwrite)
     for line in describe_preparation(prepared): typer.echo(line)
 
 # %% ../nbs/92_cli.ipynb #c021s

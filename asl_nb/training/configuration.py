@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ArgsKwargs, ErrorDetails
 
 from ..core.errors import InputError
-from ..data.datasets import parse_names
+from ..data.layout import parse_names
 from ..network.features import FEATURES
 from ..network.guide_features import GUIDE_FEATURES
 from ..network.model import BLOCKS

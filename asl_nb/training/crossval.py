@@ -25,9 +25,9 @@ from matplotlib.axes import Axes
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.datasets import dataset_layout, parse_names, read_table
+from ..data.layout import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
-from ..evaluation.scores import evaluate, examine
+from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import TrainingConfig, config_from
@@ -179,7 +179,7 @@ def run_once(
     if checkpoints(folder): run = resume(folder, report=None, on_epoch_end=watch)
     else: run = train(replace(config, out=str(folder)), report=None, on_epoch_end=watch)
     if run is None: raise InputError("crossval: works in one process; start it several times instead of with torchrun")
-    predictions, people = examine(run.model, run.classes, run.splits.test), run.test.per_participant
+    predictions, people = predict_dataset(run.model, run.classes, run.splits.test), run.test.per_participant
     return FoldResult(
         variant=variant, fold=fold, seed=config.seed, data=Path(config.data).name, settings=settings_of(config),
         participants={name: score.top1 for name, score in people.items()},

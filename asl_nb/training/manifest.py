@@ -221,7 +221,7 @@ def make_reproduction(
     return Reproduction(
         class_names=list(parts.train.classes), landmarks=[int(point) for point in points],
         participants={name: sorted(set(part.participants)) for name, part in by_name.items()},
-        clips={name: len(part) for name, part in by_name.items()} | {"skipped": len(set(skipped))}, set_aside=dict(parts.set_aside),
+        clips={name: len(part) for name, part in by_name.items()} | {"skipped": len(set(skipped))}, set_aside=dict(parts.excluded),
         skipped=[_without_home(line) for line in dict.fromkeys(skipped)],
         data_sha256={name: part.fingerprint() for name, part in by_name.items()}, seed=config.seed,
         package_versions=package_versions(), git_revision=git_revision(), hardware=describe_hardware(device),

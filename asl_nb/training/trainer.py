@@ -27,7 +27,9 @@ from torch.utils.data import DataLoader
 from ..core.errors import InputError
 from ..core.files import partial_files
 from ..data.batches import Batch, balanced_weights, make_loader
-from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
+from ..data.datasets import Splits, load_splits, split_dataset
+from ..data.layout import dataset_layout, read_table
+from ..data.splits import stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits

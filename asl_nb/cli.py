@@ -23,7 +23,8 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 
-from .benchmark import MEASUREMENTS, measure_inspection, measure_keypoints, measure_video, run_benchmark
+from .benchmark import (MEASUREMENTS, measure_inspection, measure_keypoints, measure_onnx, measure_video,
+                              run_benchmark)
 from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
@@ -41,7 +42,7 @@ from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
 from .evaluation.report import make_report, write_report
 from .evaluation.scores import best_guesses, clip_logits, evaluate_folder, load_evaluation_clips
-from .export import export_onnx, find_manifest_id, measure_onnx, open_model, trial_recordings
+from .export import export_onnx, find_manifest_id, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded
 from .live.spotter import LearnedSpotter, MotionSpotter

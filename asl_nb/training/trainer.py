@@ -38,7 +38,7 @@ from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import TrainingConfig, config_from, quick_version
+from .configuration import TrainingConfig, config_from
 from .engine import Engine, optimisations
 from .hardware import seed_everything
 from .loop import EpochProgress, StepResult, train_epoch, validate_epoch
@@ -317,7 +317,7 @@ def train(
     on_epoch_end:OnEpochEnd|None=None, # called after each epoch
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
-    if config.quick: config = quick_version(config)
+    if config.quick: config = config.quick_version()
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
     splits = load_data(config)

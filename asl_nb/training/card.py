@@ -66,7 +66,7 @@ def known_limits(
     worst = min(shares, key=shares.__getitem__)
     if max(shares.values()) - shares[worst] > .1:
         limits.append(f"It does not serve everybody alike: {_percent(max(shares.values()))} for the signer it serves best, {_percent(shares[worst])} for {worst}.")
-    if set_aside := sum(recorded.set_aside.values()): limits.append(f"{set_aside} test clips show signs that no training signer makes; they were not scored.")
+    if excluded := sum(recorded.excluded.values()): limits.append(f"{excluded} test clips show signs that no training signer makes; they were not scored.")
     if skipped := recorded.clips.get("skipped"): limits.append(f"{skipped} clips could not be read and are in no figure.")
     limits.append("Nothing is recorded about the signers' age, hearing, handedness, skin, region or fluency; so nothing is known about differences between such groups.")
     return limits + list(FOR_EVERYONE)

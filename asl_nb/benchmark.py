@@ -47,7 +47,7 @@ from .core.errors import InputError
 from .data.batches import Batch, make_loader
 from .data.clips import COLUMNS, read_clip, write_clip
 from .data.datasets import ClipDataset, SIGN_MAP, TABLE
-from .data.inspection import describe_inspection, inspect_dataset
+from .data.inspection import inspect_dataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
                                    RIGHT_HAND_POINTS)
 from .data.resampling import evenly_spaced
@@ -661,7 +661,7 @@ def measure_inspection(bench:Workbench) -> list[Row]:
     "Seconds to inspect a label table, against reading it with pandas."
     count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
     write_labels(folder, count)
-    turns = take_turns({"ours": lambda: describe_inspection(inspect_dataset(folder, table_only=True)),
+    turns = take_turns({"ours": lambda: inspect_dataset(folder, table_only=True).describe(),
                         "pandas": lambda: pd.read_csv(folder/TABLE, dtype=str)}, bench.seconds, least=1 if bench.quick else 3)
     return [Row(f"inspecting {count:,} labels", "s", turns["ours"].best, turns["pandas"].best, "pandas, only reading the table",
                 less_is_better=True, target="< 10 s")]

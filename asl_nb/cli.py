@@ -33,7 +33,7 @@ from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
 from .data.datasets import ASL25, pack_folder, parse_names
-from .data.inspection import describe_inspection, inspect_dataset, write_inspection
+from .data.inspection import inspect_dataset
 from .data.preparation import describe_preparation, prepare
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
@@ -366,8 +366,8 @@ def inspect_command(
 ):
     "Balance, lengths, missing parts, handedness, duplicates and odd clips of a dataset."
     found = inspect_dataset(dataset, table_only, skip_bad)
-    for line in [json.dumps(found.as_dict())] if as_json else describe_inspection(found): typer.echo(line)
-    if out is not None: write_inspection(found, out)
+    for line in [json.dumps(found.as_dict())] if as_json else found.describe(): typer.echo(line)
+    if out is not None: found.write(out)
 
 @app.command("prepare")
 def prepare_command(

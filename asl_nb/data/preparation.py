@@ -24,8 +24,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write
 from .datasets import (COLUMNS, SIGN_MAP, TABLE, _listing, _naming, _test_rows, _trained_signs,
                                   dataset_layout, parse_names, read_sign_map, read_table, sign_names)
-from .inspection import (Inspection, describe_inspection, file_faults, inspect_table, read_facts,
-                                    write_pictures)
+from .inspection import Inspection, file_faults, inspect_table, read_facts, write_pictures
 
 # %% ../../nbs/data/13_preparation.ipynb #c006
 def read_signs(
@@ -259,7 +258,7 @@ def describe_preparation(
         here = clips[clips.side == name]
         return f"  {name}: {len(here):,} clips by {_listing(sorted(set(here.participant_id)))}"
     lines = [f"{prepared.out}: {len(clips):,} clips of {len(prepared.classes)} signs, {how} {prepared.source}",
-             side("train"), side("test"), *describe_inspection(prepared.inspection)[1:]]
+             side("train"), side("test"), *prepared.inspection.describe()[1:]]
     if prepared.set_aside: lines.append("set aside, for nobody trains them: " + _listing(f"{sign} ({count})" for sign, count in prepared.set_aside.items()))
     if prepared.skipped: lines += [f"{'not there' if prepared.table_only else 'skipped, for they cannot be read'}: {len(prepared.skipped):,}", *(f"  {line}" for line in prepared.skipped[:5])]
     if prepared.table_only: lines.append("no clip was read and no training folder made; leave out table-only (and add overwrite) for that")

@@ -37,6 +37,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+# %% ../nbs/91_benchmark.ipynb #c003a
 from .capture.extraction import extract
 from .capture.extractor import extract_video, load_holistic
 from .capture.recordings import Labelling

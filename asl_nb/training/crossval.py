@@ -183,7 +183,7 @@ def run_once(
     return FoldResult(
         variant=variant, fold=fold, seed=config.seed, data=Path(config.data).name, settings=settings_of(config),
         participants={name: score.top1 for name, score in people.items()},
-        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.set_aside,
+        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.excluded,
         top1=run.test.top1, top5=run.test.top5, last_epochs=last_epochs, parameters=count_parameters(run.model),
         seconds=run.seconds, classes=list(run.classes),
         logits=[[round(each, 4) for each in row] for row in predictions.logits.tolist()],

@@ -28,7 +28,7 @@ from ..core.files import atomic_write
 from ..data.datasets import Splits
 from ..data.landmarks import POINT_LANDMARKS
 from ..network.model import count_parameters
-from .configuration import TrainingConfig
+from .configuration import TrainingConfig, config_fields
 from .hardware import describe_hardware, git_revision, package_versions
 from .monitoring import TrainingHistory
 
@@ -91,7 +91,7 @@ class _LiveObjects(Section):
 TrainingConfigSection = create_model("TrainingConfigSection", __base__=_LiveObjects,
     __doc__="The numbers that were asked for, and the objects made from them.",
     **{name: (Optional[Annotated[field.annotation, Field(description=field.description), *field.metadata]], None)
-       for name, field in TrainingConfig.__pydantic_fields__.items()})
+       for name, field in config_fields().items()})
 
 # %% ../../nbs/training/09_manifest.ipynb #c017
 class TrainingHistorySection(Section):

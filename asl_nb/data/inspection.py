@@ -34,10 +34,10 @@ from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from .body import WRISTS, body_centre, centre_landmarks, left_is_dominant, shoulder_width
 from .clips import read_clip
-from .datasets import COLUMNS, count_clips, dataset_layout, read_table
 from .drawing import film_strip, play_clip
 from .landmarks import COLOURS, NUM_LANDMARKS, PARTS
-from .store import CLIPS_PER_TASK, PackedStore, open_store, processes
+from .layout import count_clips, dataset_layout, read_table
+from .store import CLIPS_PER_TASK, PackedStore, TABLE_COLUMNS, open_store, processes
 
 # %% ../../nbs/data/12_inspection.ipynb #c008
 def missing_parts(
@@ -337,7 +337,7 @@ def inspect_table(
     if facts is None: facts = pd.DataFrame(unknown, index=range(len(table)))
     if hand_paths is None: hand_paths = np.full((len(table), STEPS, 2), np.nan, dtype=np.float32)
     side = table.side if "side" in table else pd.Series("", index=table.index)
-    labels = pd.DataFrame({"side": side, **{name: table[name] for name in COLUMNS}}).reset_index(drop=True)
+    labels = pd.DataFrame({"side": side, **{name: table[name] for name in TABLE_COLUMNS}}).reset_index(drop=True)
     return Inspection(str(folder), pd.concat([labels, facts.reset_index(drop=True)], axis=1), hand_paths)
 
 def inspect_dataset(

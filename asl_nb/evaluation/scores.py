@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..data.batches import make_loader
-from ..data.datasets import ClipDataset, dataset_layout, load_folder
+from ..data.datasets import ClipDataset, load_folder
+from ..data.layout import dataset_layout
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c101

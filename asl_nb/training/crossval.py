@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.datasets import dataset_layout, parse_names, read_table
+from ..data.layout import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
@@ -183,7 +183,7 @@ def run_once(
     return FoldResult(
         variant=variant, fold=fold, seed=config.seed, data=Path(config.data).name, settings=settings_of(config),
         participants={name: score.top1 for name, score in people.items()},
-        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.set_aside,
+        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.excluded,
         top1=run.test.top1, top5=run.test.top5, last_epochs=last_epochs, parameters=count_parameters(run.model),
         seconds=run.seconds, classes=list(run.classes),
         logits=[[round(each, 4) for each in row] for row in predictions.logits.tolist()],

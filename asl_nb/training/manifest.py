@@ -28,7 +28,7 @@ from ..core.files import atomic_write
 from ..data.datasets import Splits
 from ..data.landmarks import POINT_LANDMARKS
 from ..network.model import count_parameters
-from .configuration import TrainingConfig
+from .configuration import TrainingConfig, config_fields
 from .hardware import describe_hardware, git_revision, package_versions
 from .monitoring import TrainingHistory
 
@@ -91,7 +91,7 @@ class _LiveObjects(Section):
 TrainingConfigSection = create_model("TrainingConfigSection", __base__=_LiveObjects,
     __doc__="The numbers that were asked for, and the objects made from them.",
     **{name: (Optional[Annotated[field.annotation, Field(description=field.description), *field.metadata]], None)
-       for name, field in TrainingConfig.__pydantic_fields__.items()})
+       for name, field in config_fields().items()})
 
 # %% ../../nbs/training/09_manifest.ipynb #c017
 class TrainingHistorySection(Section):
@@ -221,7 +221,7 @@ def make_reproduction(
     return Reproduction(
         class_names=list(parts.train.classes), landmarks=[int(point) for point in points],
         participants={name: sorted(set(part.participants)) for name, part in by_name.items()},
-        clips={name: len(part) for name, part in by_name.items()} | {"skipped": len(set(skipped))}, set_aside=dict(parts.set_aside),
+        clips={name: len(part) for name, part in by_name.items()} | {"skipped": len(set(skipped))}, set_aside=dict(parts.excluded),
         skipped=[_without_home(line) for line in dict.fromkeys(skipped)],
         data_sha256={name: part.fingerprint() for name, part in by_name.items()}, seed=config.seed,
         package_versions=package_versions(), git_revision=git_revision(), hardware=describe_hardware(device),

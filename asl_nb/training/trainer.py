@@ -27,7 +27,9 @@ from torch.utils.data import DataLoader
 from ..core.errors import InputError
 from ..core.files import partial_files
 from ..data.batches import Batch, balanced_weights, make_loader
-from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
+from ..data.datasets import Splits, load_splits, split_dataset
+from ..data.layout import dataset_layout, read_table
+from ..data.splits import SplitPlan, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
@@ -36,7 +38,7 @@ from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import TrainingConfig, config_from, quick_version
+from .configuration import TrainingConfig, config_from
 from .engine import Engine, optimisations
 from .hardware import seed_everything
 from .loop import EpochProgress, StepResult, train_epoch, validate_epoch
@@ -50,17 +52,17 @@ def load_data(
     config:TrainingConfig,
 ) -> Splits: # `.train`, `.validation` and `.test`, signer-disjoint
     "The data that a configuration asks for, in three parts. Raises `InputError` if they leave only one sign."
-    split: dict[str, Any] = dict(
+    plan = SplitPlan(
         signs=signs_to_train(config), test_participants=config.test_participants, test_share=config.test_share,
         validation_participants=config.validation_participants, validation_share=config.validation_share,
         seed=config.seed)
     if config.data != "synthetic":
-        splits = load_splits(config.data, max_len=config.max_len, max_samples=config.max_samples,
-                             skip_bad=config.skip_bad, **split)
+        splits = load_splits(config.data, plan, max_len=config.max_len, max_samples=config.max_samples,
+                             skip_bad=config.skip_bad)
     else:
         dataset = synthetic_dataset(config.synthetic_signers, config.synthetic_clips, seed=config.seed)
         rows = stratified_sample(dataset.table(), config.max_samples or len(dataset), config.seed)
-        splits = split_dataset(dataset.select(rows), **split)
+        splits = split_dataset(dataset.select(rows), plan)
     if len(splits.train.classes) < 2:
         raise InputError(f"signs: only {splits.train.classes[0]} can be trained; a model needs at least two signs")
     return splits
@@ -315,7 +317,7 @@ def train(
     on_epoch_end:OnEpochEnd|None=None, # called after each epoch
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
-    if config.quick: config = quick_version(config)
+    if config.quick: config = config.quick_version()
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
     splits = load_data(config)
@@ -355,9 +357,9 @@ def describe_splits(splits:Splits) -> list[str]:
         lines.append(f"one signer {splits.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in splits.train.summary().sum(axis=1).items() if clips == 1]
     if few: lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
-    if splits.set_aside:
-        listed = ", ".join(f"{sign} ({count})" for sign, count in splits.set_aside.items())
-        lines.append(f"excluded   {sum(splits.set_aside.values()):>6} test clips of signs that no training signer makes: "
+    if splits.excluded:
+        listed = ", ".join(f"{sign} ({count})" for sign, count in splits.excluded.items())
+        lines.append(f"excluded   {sum(splits.excluded.values()):>6} test clips of signs that no training signer makes: "
                      f"{listed}")
     return lines + [f"skipped    {line}" for line in splits.skipped]
 

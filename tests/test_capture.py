@@ -1,4 +1,4 @@
-"""Videos and keypoints, good and bad: every kind of broken file, what is done again and what is not, and MediaPipe on real films."""
+"""Videos and keypoints, good and bad: every kind of broken file, what is done again and what is not, and MediaPipe on real videos."""
 import json
 import os
 import shutil
@@ -16,31 +16,38 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from asl_nb import capture
-from asl_nb.capture.extraction import extract, write_overlays
-from asl_nb.capture.extractor import LandmarkExtractor, draw_over, extract_video, frame_from
-from asl_nb.capture.keypoints import read_keypoints, read_pose
-from asl_nb.capture.recordings import Recordings
+from asl_nb.capture import extraction, extractor, recordings
+from asl_nb.capture.extraction import ExtractionConfig, extract, write_overlays
+from asl_nb.capture.extractor import LandmarkExtractor, clip_notes, draw_over, extract_video, frame_from, load_holistic
+from asl_nb.capture.keypoints import read_keypoints, read_pose, write_keypoints
+from asl_nb.capture.recordings import Labelling, RECORD, Recordings
 from asl_nb.capture.video import read_video, video_facts
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip
-from asl_nb.data.datasets import load_folder, read_table
+from asl_nb.data.datasets import load_folder
 from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from asl_nb.data.layout import read_table
 from asl_nb.data.synthetic import Signer, perform
 
 cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
 needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(), reason="the recordings in ../shared/data/videos are not on this machine")
 
+BY_FOLDER = Labelling(participant="by-folder")
 
-def write_film(path, pictures, rate=30, codec="mp4v"):
-    "A film of pictures `(height, width, 3)`."
-    pictures = iter(pictures)
-    first = next(pictures, None)
+
+def quietly(sources, out, labelling=Labelling(), config=ExtractionConfig(), overwrite=False, jobs=1):
+    return extract(sources, out, labelling, config, jobs, overwrite, progress=False)
+
+
+def write_video(path, images, rate=30, codec="mp4v"):
+    "A video of images `(height, width, 3)`."
+    images = iter(images)
+    first = next(images, None)
     size = (64, 48) if first is None else first.shape[1::-1]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
     assert writer.isOpened()
-    for picture in ([] if first is None else [first, *pictures]): writer.write(picture)
+    for image in ([] if first is None else [first, *images]): writer.write(image)
     writer.release()
     return path
 
@@ -48,10 +55,10 @@ def write_film(path, pictures, rate=30, codec="mp4v"):
 def ramp(count=30, size=(64, 48), block=12):
     "A bright block that wanders from the left to the right of the upper edge."
     for i in range(count):
-        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        image = np.zeros((size[1], size[0], 3), np.uint8)
         left = round((size[0] - block)*i/max(count - 1, 1))
-        picture[:size[1]//4, left:left + block] = 255
-        yield picture
+        image[:size[1]//4, left:left + block] = 255
+        yield image
 
 
 class BrightPoint:
@@ -60,68 +67,56 @@ class BrightPoint:
     def __enter__(self): return self
     def __exit__(self, *_): pass
 
-    def __call__(self, picture):
+    def __call__(self, image):
         frame = np.full((NUM_LANDMARKS, 3), np.nan, np.float32)
-        rows, columns = np.nonzero(picture[:, ::-1 if self.mirrored else 1, 0] > 128)
-        if len(rows): frame[PARTS["right_hand"].start] = columns.mean()/picture.shape[1], rows.mean()/picture.shape[0], 0
+        rows, columns = np.nonzero(image[:, ::-1 if self.mirrored else 1, 0] > 128)
+        if len(rows): frame[PARTS["right_hand"].start] = columns.mean()/image.shape[1], rows.mean()/image.shape[0], 0
         return frame
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     "Extraction without MediaPipe."
-    monkeypatch.setattr(capture, "LandmarkExtractor", BrightPoint)
-    monkeypatch.setattr(capture, "load_holistic", lambda: None)
-    monkeypatch.setattr(capture, "extractor_facts", lambda: {"name": "bright point", "version": "1", "models": {}})
+    monkeypatch.setattr(extractor, "LandmarkExtractor", BrightPoint)
+    monkeypatch.setattr(extraction, "load_holistic", lambda: None)
+    monkeypatch.setattr(extraction, "extractor_facts", lambda: {"name": "bright point", "version": "1", "models": {}})
 
 
-def keypoints_of(clip):
-    visible = np.concatenate([clip[:, PARTS["pose"]], np.ones((len(clip), 33, 1))], -1)
-    parts = (visible, *(clip[:, PARTS[name]] for name in ("face", "left_hand", "right_hand")))
-    return np.nan_to_num(np.concatenate([part.reshape(len(clip), -1) for part in parts], 1))
-
-
-def write_keypoints(folder, clip):
-    folder.mkdir(parents=True)
-    for number, row in enumerate(keypoints_of(clip)): np.save(folder/f"{number}.npy", row)
-    return folder
-
-
-# --- films -----------------------------------------------------------------------------------------------------------------
+# --- videos -----------------------------------------------------------------------------------------------------------------
 
 
 def test_one_picture_is_a_clip_of_one_frame(tmp_path, stand_in):
-    write_film(tmp_path/"one.mp4", ramp(1))
-    done = extract(tmp_path/"one.mp4", tmp_path/"out", sign="hello", participant="me", jobs=1, progress=False)
+    write_video(tmp_path/"one.mp4", ramp(1))
+    done = quietly(tmp_path/"one.mp4", tmp_path/"out", Labelling(sign="hello", participant="me"))
     assert done.clips == 1 and "only one frame" in done.notes["one.mp4"]
     assert len(read_clip(tmp_path/"out"/read_table(tmp_path/"out").path[0])) == 1
 
 
-def test_pictures_of_a_phone_held_upright_are_turned(tmp_path):
-    path = write_film(tmp_path/"phone.mp4", ramp())
+def test_images_of_a_phone_held_upright_are_turned(tmp_path):
+    path = write_video(tmp_path/"phone.mp4", ramp())
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
     content[place:place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)  # a quarter turn
     path.write_bytes(content)
     facts = video_facts(path)
     assert (facts["width"], facts["height"]) == (48, 64)
-    pictures = [picture for _, picture in read_video(path)]
-    assert pictures[0].shape == (64, 48, 3)
-    assert pictures[0][:12, -12:].mean() > 200 and pictures[-1][-12:, -12:].mean() > 200  # the upper edge has become the right one
+    images = [image for _, image in read_video(path)]
+    assert images[0].shape == (64, 48, 3)
+    assert images[0][:12, -12:].mean() > 200 and images[-1][-12:, -12:].mean() > 200  # the upper edge has become the right one
 
 
 def test_times_come_from_the_file_not_from_counting(tmp_path):
-    av = pytest.importorskip("av", reason="making a film of uneven pace needs PyAV")
+    av = pytest.importorskip("av", reason="making a video of uneven pace needs PyAV")
     times = [0, 33, 66, 100, 133, 500, 533, 1000, 1400]
-    with av.open(str(tmp_path/"uneven.mp4"), "w") as film:
-        stream = film.add_stream("mpeg4", rate=1000)
+    with av.open(str(tmp_path/"uneven.mp4"), "w") as video:
+        stream = video.add_stream("mpeg4", rate=1000)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for moment, picture in zip(times, ramp(len(times))):
-            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+        for moment, image in zip(times, ramp(len(times))):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = moment, Fraction(1, 1000)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode())
     found = [moment for moment, _ in read_video(tmp_path/"uneven.mp4")]
     np.testing.assert_allclose(found, np.array(times)/1000, atol=2e-3)
     clip, seconds, _ = extract_video(tmp_path/"uneven.mp4", extractor=BrightPoint())
@@ -131,7 +126,7 @@ def test_times_come_from_the_file_not_from_counting(tmp_path):
 
 @pytest.mark.parametrize("rate, count, expected", [(240, 240, 30), (60, 60, 30), (50, 50, 29), (25, 25, 29), (15, 15, 29), (29.97, 30, 30)])
 def test_any_pace_becomes_thirty_a_second(tmp_path, rate, count, expected):
-    write_film(tmp_path/"film.mp4", ramp(count, (320, 240)), rate)
+    write_video(tmp_path/"film.mp4", ramp(count, (320, 240)), rate)
     clip, seconds, facts = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())
     assert len(clip) == expected and facts["pictures"] <= 30
     across = clip[:, PARTS["right_hand"].start, 0]
@@ -141,10 +136,10 @@ def test_any_pace_becomes_thirty_a_second(tmp_path, rate, count, expected):
 
 
 def test_4k_is_shrunk_before_the_model_sees_it(tmp_path):
-    path, sizes = write_film(tmp_path/"large.mp4", ramp(3, (3840, 2160), 600)), set()
-    def look(picture):
-        sizes.add(picture.shape)
-        return BrightPoint()(picture)
+    path, sizes = write_video(tmp_path/"large.mp4", ramp(3, (3840, 2160), 600)), set()
+    def look(image):
+        sizes.add(image.shape)
+        return BrightPoint()(image)
     _, _, facts = extract_video(path, extractor=look)
     assert sizes == {(720, 1280, 3)} and (facts["width"], facts["height"]) == (3840, 2160)
     assert next(read_video(path, largest_side=None))[1].shape == (2160, 3840, 3)
@@ -163,17 +158,17 @@ def sound(path):
 
 
 def cut_off(path):
-    write_film(path, ramp(60))
+    write_video(path, ramp(60))
     path.write_bytes(path.read_bytes()[:2000])
 
 
 def unknown_codec(path):
-    write_film(path, ramp(60))
+    write_video(path, ramp(60))
     path.write_bytes(path.read_bytes().replace(b"mp4v", b"zz9z").replace(b"esds", b"free"))
 
 
 def torn(path):
-    write_film(path, ramp(60))
+    write_video(path, ramp(60))
     content = bytearray(path.read_bytes())
     start = content.index(b"mdat") + 4
     content[start:start + 400] = bytes(400)
@@ -181,7 +176,7 @@ def torn(path):
 
 
 BROKEN = {"text": lambda path: path.write_text("Dear diary"), "empty": lambda path: path.touch(), "sound only": sound, "cut off": cut_off,
-          "unknown codec": unknown_codec, "no picture": lambda path: write_film(path, []), "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999))}
+          "unknown codec": unknown_codec, "no image": lambda path: write_video(path, []), "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999))}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -196,9 +191,9 @@ def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
 
 def test_what_is_left_of_a_torn_film_is_used(tmp_path):
     torn(path := tmp_path/"torn.mp4")
-    try: pictures = list(read_video(path))
+    try: images = list(read_video(path))
     except InputError: return
-    assert 0 < len(pictures) <= 60
+    assert 0 < len(images) <= 60
 
 
 def test_a_playlist_does_not_reach_for_the_network(tmp_path):
@@ -219,87 +214,87 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
 
 
 def test_missing_library_names_the_extra(tmp_path, monkeypatch):
-    write_film(tmp_path/"film.mp4", ramp())
+    write_video(tmp_path/"film.mp4", ramp())
     for module in ("mediapipe", "cv2"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, module, None)
-            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"): extract(tmp_path/"film.mp4", tmp_path/"out", sign="a", progress=False)
+            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"): extract(tmp_path/"film.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
     assert not (tmp_path/"out").exists()
 
 
 def test_mediapipe_without_holistic_names_the_version(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].__version__ = "1.2.2"
-    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"): capture.load_holistic()
+    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"): load_holistic()
 
 
 # --- datasets --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def films(tmp_path):
-    "Two signs by two people, one broken film among them, with odd names."
+def videos(tmp_path):
+    "Two signs by two people, one broken video among them, with odd names."
     for person in ("anna", "zoë b"):
         for number, sign in enumerate(("hello", "thank you")):
-            (tmp_path/"films"/person/sign).mkdir(parents=True)
-            write_film(tmp_path/"films"/person/sign/"take 1.mp4", ramp(20 + 5*number + 2*len(person)))
-    (tmp_path/"films"/"anna"/"hello"/"take 2.mov").write_text("not a film")
-    return tmp_path/"films"
+            (tmp_path/"videos"/person/sign).mkdir(parents=True)
+            write_video(tmp_path/"videos"/person/sign/"take 1.mp4", ramp(20 + 5*number + 2*len(person)))
+    (tmp_path/"videos"/"anna"/"hello"/"take 2.mov").write_text("not a video")
+    return tmp_path/"videos"
 
 
-def test_folders_tell_sign_and_person_and_one_bad_film_stops_nothing(films, tmp_path, stand_in):
-    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+def test_folders_tell_sign_and_person_and_one_bad_film_stops_nothing(videos, tmp_path, stand_in):
+    done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert done.clips == 4 and list(done.faults) == ["anna/hello/take 2.mov"] and "not a video" in done.faults["anna/hello/take 2.mov"]
     data = load_folder(tmp_path/"out", progress=False)
     assert data.signers == ("anna", "zoë b") and data.classes == ("hello", "thank you")
-    record = json.loads((tmp_path/"out"/capture.RECORD).read_text())
+    record = json.loads((tmp_path/"out"/RECORD).read_text())
     assert record["extractor"]["name"] == "bright point" and record["settings"]["frames_per_second"] == 30
     assert {row["source"] for row in record["recordings"].values()} == {f"{person}/{sign}/take 1.mp4" for person in data.signers for sign in data.classes}
 
 
-def test_again_keeps_what_is_there_and_adds_what_is_new(films, tmp_path, stand_in, monkeypatch):
-    extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+def test_again_keeps_what_is_there_and_adds_what_is_new(videos, tmp_path, stand_in, monkeypatch):
+    quietly(videos, tmp_path/"out", BY_FOLDER)
     table = read_table(tmp_path/"out")
-    write_film(films/"anna"/"hello"/"take 2.mov", ramp(11))
-    (films/"anna"/"hello"/"take 1.mp4").rename(films/"anna"/"hello"/"renamed.mp4")
-    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    write_video(videos/"anna"/"hello"/"take 2.mov", ramp(11))
+    (videos/"anna"/"hello"/"take 1.mp4").rename(videos/"anna"/"hello"/"renamed.mp4")
+    done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert (done.clips, done.kept, done.faults) == (1, 4, {})
     assert set(table.path) < set(read_table(tmp_path/"out").path)
-    assert json.loads((tmp_path/"out"/capture.RECORD).read_text())["faults"] == {}
+    assert json.loads((tmp_path/"out"/RECORD).read_text())["faults"] == {}
     os.remove(tmp_path/"out"/table.path[0])  # a clip that is gone is made again
-    assert extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False).clips == 1
+    assert quietly(videos, tmp_path/"out", BY_FOLDER).clips == 1
 
 
-def test_other_settings_or_another_mediapipe_are_refused_and_overwrite_starts_anew(films, tmp_path, stand_in, monkeypatch):
-    extract(films, tmp_path/"out", jobs=1, progress=False)
+def test_other_settings_or_another_mediapipe_are_refused_and_overwrite_starts_anew(videos, tmp_path, stand_in, monkeypatch):
+    quietly(videos, tmp_path/"out")
     with pytest.raises(InputError, match="made with frames_per_second 30, not 15.*overwrite"):
-        extract(films, tmp_path/"out", frames_per_second=15, jobs=1, progress=False)
-    monkeypatch.setattr(capture, "extractor_facts", lambda: {"name": "bright point", "version": "2", "models": {}})
-    with pytest.raises(InputError, match="made with MediaPipe 1, not 2"): extract(films, tmp_path/"out", jobs=1, progress=False)
-    done = extract(films, tmp_path/"out", frames_per_second=15, overwrite=True, jobs=1, progress=False)
+        quietly(videos, tmp_path/"out", config=ExtractionConfig(frames_per_second=15))
+    monkeypatch.setattr(extraction, "extractor_facts", lambda: {"name": "bright point", "version": "2", "models": {}})
+    with pytest.raises(InputError, match="made with MediaPipe 1, not 2"): quietly(videos, tmp_path/"out")
+    done = quietly(videos, tmp_path/"out", config=ExtractionConfig(frames_per_second=15), overwrite=True)
     assert done.clips == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
 
 
-def test_another_dataset_is_never_touched(films, tmp_path, stand_in):
+def test_another_dataset_is_never_touched(videos, tmp_path, stand_in):
     (tmp_path/"out").mkdir()
     (tmp_path/"out"/"train.csv").write_text("path,participant_id,sequence_id,sign\n")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="were not made here"): extract(films, tmp_path/"out", overwrite=overwrite, jobs=1, progress=False)
+        with pytest.raises(InputError, match="were not made here"): quietly(videos, tmp_path/"out", overwrite=overwrite)
 
 
-def test_a_table_gives_the_labels(films, tmp_path, stand_in):
+def test_a_table_gives_the_labels(videos, tmp_path, stand_in):
     labels = tmp_path/"labels.csv"
     labels.write_text("file,sign,participant\nanna/hello/take 1.mp4,hi,a\nanna/thank you/take 1.mp4,thanks,\nzoë b/hello/take 1.mp4,hi,z\n", encoding="utf-8")
-    done = extract(films, tmp_path/"out", sign=labels, participant="somebody", jobs=1, progress=False)
+    done = quietly(videos, tmp_path/"out", Labelling(sign=labels, participant="somebody"))
     assert done.clips == 3 and set(done.faults) == {"anna/hello/take 2.mov", "zoë b/thank you/take 1.mp4"}
     assert sorted(map(tuple, read_table(tmp_path/"out")[["participant_id", "sign"]].to_numpy())) == [("a", "hi"), ("somebody", "thanks"), ("z", "hi")]
     labels.write_text("name,sign\n")
-    with pytest.raises(InputError, match="column file is missing"): extract(films, tmp_path/"out2", sign=labels, jobs=1, progress=False)
+    with pytest.raises(InputError, match="column file is missing"): quietly(videos, tmp_path/"out2", Labelling(sign=labels))
 
 
-def test_the_same_film_under_two_signs_comes_to_light(films, tmp_path, stand_in):
-    shutil.copy(films/"anna"/"hello"/"take 1.mp4", films/"anna"/"thank you"/"copy.mp4")
-    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+def test_the_same_film_under_two_signs_comes_to_light(videos, tmp_path, stand_in):
+    shutil.copy(videos/"anna"/"hello"/"take 1.mp4", videos/"anna"/"thank you"/"copy.mp4")
+    done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert done.clips >= 4 and "is the same recording as anna/hello/take 1.mp4" in done.faults["anna/thank you/copy.mp4"]
     assert len(read_table(tmp_path/"out")) == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
 
@@ -307,87 +302,92 @@ def test_the_same_film_under_two_signs_comes_to_light(films, tmp_path, stand_in)
 def work_that_may_die(source, *task):
     "Done in another process, which has neither our stand-ins nor our mercy."
     if "take 2" in source.name: os.kill(os.getpid(), signal.SIGKILL)
-    capture.LandmarkExtractor = BrightPoint
-    return capture._work(source, *task)
+    extractor.LandmarkExtractor = BrightPoint
+    return extraction._work(source, *task)
 
 
 @pytest.mark.slow
-def test_a_film_whose_process_is_killed_stops_no_other(films, tmp_path, stand_in, monkeypatch):
-    monkeypatch.setattr(capture, "_work", work_that_may_die)
-    write_film(films/"anna"/"hello"/"take 2.mov", ramp(11))
-    done = extract(films, tmp_path/"out", participant="by-folder", jobs=2, progress=False)
+def test_a_film_whose_process_is_killed_stops_no_other(videos, tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(extraction, "_work", work_that_may_die)
+    write_video(videos/"anna"/"hello"/"take 2.mov", ramp(11))
+    done = quietly(videos, tmp_path/"out", BY_FOLDER, jobs=2)
     assert done.clips == len(load_folder(tmp_path/"out", progress=False)) == 4
     assert list(done.faults) == ["anna/hello/take 2.mov"] and "take 2.mov: the process that read it was killed" in done.faults["anna/hello/take 2.mov"]
 
 
-def test_a_dataset_of_another_kind_is_not_written_into(films, tmp_path, stand_in):
+def test_a_dataset_of_another_kind_is_not_written_into(videos, tmp_path, stand_in):
     (tmp_path/"out"/"train").mkdir(parents=True)
     (tmp_path/"out"/"train"/"train.csv").write_text("path,participant_id,sequence_id,sign\n")
-    with pytest.raises(InputError, match="were not made here; give the name of a new folder"): extract(films, tmp_path/"out", jobs=1, progress=False)
+    with pytest.raises(InputError, match="were not made here; give the name of a new folder"): quietly(videos, tmp_path/"out")
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
     for number, name in enumerate(("rot", "blau ü", "no clip")):
-        (tmp_path/"films"/name).mkdir(parents=True)
-        write_film(tmp_path/"films"/name/"1.mp4", ramp(20 + number, (320, 240), block=60))
-    extract([tmp_path/"films"/"rot", tmp_path/"films"/"blau ü"], tmp_path/"out", sign="a", participant="me", mirrored=mirrored, jobs=1, progress=False)
-    files = write_overlays(tmp_path/"films", tmp_path/"out", tmp_path/"looks", progress=False)
+        (tmp_path/"videos"/name).mkdir(parents=True)
+        write_video(tmp_path/"videos"/name/"1.mp4", ramp(20 + number, (320, 240), block=60))
+    quietly([tmp_path/"videos"/"rot", tmp_path/"videos"/"blau ü"], tmp_path/"out", Labelling(sign="a", participant="me"), ExtractionConfig(mirrored=mirrored))
+    files = write_overlays(tmp_path/"videos", tmp_path/"out", tmp_path/"looks", progress=False)
     assert sorted(path.relative_to(tmp_path/"looks").as_posix() for path in files) == ["blau ü/1.mp4.png", "rot/1.mp4.png"]
     record = Recordings(tmp_path/"out")
     clip = read_clip(tmp_path/"out"/record.table().path[0])
-    figure = draw_over(tmp_path/"films"/"rot"/"1.mp4", clip, np.arange(len(clip))/30, 3, mirrored)
+    figure = draw_over(tmp_path/"videos"/"rot"/"1.mp4", clip, np.arange(len(clip))/30, 3, mirrored)
     for axis, frame in zip(figure.axes, (0, 10, 19)): # the point lies on what is bright
-        picture = axis.images[0].get_array()
+        image = axis.images[0].get_array()
         x, y = clip[frame, PARTS["right_hand"].start, :2]
-        assert picture[int(y*picture.shape[0]), int(x*picture.shape[1]), 0] > 200
+        assert image[int(y*image.shape[0]), int(x*image.shape[1]), 0] > 200
     plt.close(figure)
 
 
 def test_nobody_in_any_film_is_an_error(tmp_path, stand_in):
-    write_film(tmp_path/"dark.mp4", [np.zeros((48, 64, 3), np.uint8)]*10)
-    with pytest.raises(InputError, match="none of the 1 recordings gave a clip.*nobody was found in its 10 pictures"):
-        extract(tmp_path/"dark.mp4", tmp_path/"out", sign="hello", jobs=1, progress=False)
+    write_video(tmp_path/"dark.mp4", [np.zeros((48, 64, 3), np.uint8)]*10)
+    with pytest.raises(InputError, match="none of the 1 recordings gave a clip.*nobody was found in its 10 images"):
+        quietly(tmp_path/"dark.mp4", tmp_path/"out", Labelling(sign="hello"))
 
 
-def test_mirrored_films_are_turned(tmp_path):
-    write_film(tmp_path/"film.mp4", ramp())
+def test_mirrored_videos_are_turned(tmp_path):
+    write_video(tmp_path/"film.mp4", ramp())
     plain = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())[0]
     turned = extract_video(tmp_path/"film.mp4", extractor=BrightPoint(mirrored=True))[0]
     np.testing.assert_allclose(plain[:, 522, 0] + turned[:, 522, 0], 1, atol=.03)
 
 
-def test_a_full_disk_stops_with_one_line_and_goes_on_later(films, tmp_path, stand_in, monkeypatch):
-    calls, write = [], capture.write_clip
+def test_a_full_disk_stops_with_one_line_and_goes_on_later(videos, tmp_path, stand_in, monkeypatch):
+    calls, write = [], recordings.write_clip
     def full(path, clip):
         calls.append(path)
         if len(calls) > 2: raise InputError(f"{path}: cannot be written (No space left on device); free some space or choose another folder")
         write(path, clip)
-    monkeypatch.setattr(capture, "write_clip", full)
-    with pytest.raises(InputError, match="No space left"): extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    monkeypatch.setattr(recordings, "write_clip", full)
+    with pytest.raises(InputError, match="No space left"): quietly(videos, tmp_path/"out", BY_FOLDER)
     assert len(read_table(tmp_path/"out")) == 2
-    monkeypatch.setattr(capture, "write_clip", write)
-    done = extract(films, tmp_path/"out", participant="by-folder", jobs=1, progress=False)
+    monkeypatch.setattr(recordings, "write_clip", write)
+    done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert (done.clips, done.kept) == (2, 2)
 
 
-def test_two_extractions_into_one_folder_do_not_mix(films, tmp_path, stand_in):
+def test_two_extractions_into_one_folder_do_not_mix(videos, tmp_path, stand_in):
     from filelock import FileLock
     (tmp_path/"out").mkdir()
     with FileLock(tmp_path/"out"/".extraction.lock"):
-        with pytest.raises(InputError, match="another extraction is writing here"): extract(films, tmp_path/"out", jobs=1, progress=False)
+        with pytest.raises(InputError, match="another extraction is writing here"): quietly(videos, tmp_path/"out")
 
 
-@pytest.mark.parametrize("given, message", [(dict(frames_per_second=0), "frames_per_second"), (dict(largest_side=1), "largest_side"), (dict(jobs=0), "jobs"),
-                                            (dict(participant=" "), "participant is empty"), (dict(sign=""), "sign is empty")])
-def test_nonsense_is_refused(films, tmp_path, stand_in, given, message):
-    with pytest.raises(InputError, match=message): extract(films, tmp_path/"out", progress=False, **{"jobs": 1, **given})
+NONSENSE = [(lambda: {"config": ExtractionConfig(frames_per_second=0)}, "frames_per_second"),
+            (lambda: {"config": ExtractionConfig(largest_side=1)}, "largest_side"), (lambda: {"jobs": 0}, "jobs"),
+            (lambda: {"labelling": Labelling(participant=" ")}, "participant is empty"),
+            (lambda: {"labelling": Labelling(sign="")}, "sign is empty")]
 
 
-def test_a_damaged_record_is_named(films, tmp_path, stand_in):
-    extract(films, tmp_path/"out", jobs=1, progress=False)
-    (tmp_path/"out"/capture.RECORD).write_text("{")
-    with pytest.raises(InputError, match="extraction.json: not readable"): extract(films, tmp_path/"out", jobs=1, progress=False)
+@pytest.mark.parametrize("given, message", NONSENSE)
+def test_nonsense_is_refused(videos, tmp_path, stand_in, given, message):
+    with pytest.raises(InputError, match=message): quietly(videos, tmp_path/"out", **given())
+
+
+def test_a_damaged_record_is_named(videos, tmp_path, stand_in):
+    quietly(videos, tmp_path/"out")
+    (tmp_path/"out"/RECORD).write_text("{")
+    with pytest.raises(InputError, match="extraction.json: not readable"): quietly(videos, tmp_path/"out")
 
 
 # --- keypoints -------------------------------------------------------------------------------------------------------------
@@ -441,45 +441,45 @@ def mediapipe():
     return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
 
 
-def real_pictures(name, most=20):
-    return [picture for (_, picture), _ in zip(read_video(VIDEOS/f"msl150_{name}_001.mp4"), range(most))]
+def real_images(name, most=20):
+    return [image for (_, image), _ in zip(read_video(VIDEOS/f"msl150_{name}_001.mp4"), range(most))]
 
 
 @pytest.mark.slow
 @needs_videos
-def test_real_films_show_hands_and_body(mediapipe, tmp_path):
-    films = tmp_path/"films"
-    films.mkdir()
-    for name in ("ambulancia", "yo"): shutil.copy(VIDEOS/f"msl150_{name}_001.mp4", films)
-    (films/"msl150_hoy_001.mp4").write_text("not a film")
-    done = extract(films, tmp_path/"out", sign=VIDEOS/"index.csv", participant="signer", progress=False)
+def test_real_videos_show_hands_and_body(mediapipe, tmp_path):
+    videos = tmp_path/"videos"
+    videos.mkdir()
+    for name in ("ambulancia", "yo"): shutil.copy(VIDEOS/f"msl150_{name}_001.mp4", videos)
+    (videos/"msl150_hoy_001.mp4").write_text("not a video")
+    done = extract(videos, tmp_path/"out", Labelling(sign=VIDEOS/"index.csv", participant="signer"), progress=False)
     assert done.clips == 2 and list(done.faults) == ["msl150_hoy_001.mp4"]
-    record = json.loads((tmp_path/"out"/capture.RECORD).read_text())
+    record = json.loads((tmp_path/"out"/RECORD).read_text())
     assert record["extractor"]["version"] == mediapipe.__version__ and all(len(digest) == 64 for digest in record["extractor"]["models"].values())
     both, right = [row["seen"] for row in record["recordings"].values()]
     assert both["pose"] == right["pose"] == 1 and both["left_hand"] > .9 and both["right_hand"] > .9
     assert right["right_hand"] > .9 and right["left_hand"] == 0  # a one-handed sign
     assert load_folder(tmp_path/"out", progress=False).classes == ("ambulancia", "yo")
-    again = extract(films, tmp_path/"out", sign=VIDEOS/"index.csv", participant="signer", progress=False)
+    again = extract(videos, tmp_path/"out", Labelling(sign=VIDEOS/"index.csv", participant="signer"), progress=False)
     assert (again.clips, again.kept) == (0, 2)
 
 
 @pytest.mark.slow
 @needs_videos
 def test_landmarks_are_exactly_those_of_mediapipe(mediapipe):
-    pictures = real_pictures("doctor")
-    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone: expected = [frame_from(alone.process(picture)) for picture in pictures]
-    with LandmarkExtractor() as ours: found = [ours(picture) for picture in pictures]
+    images = real_images("doctor")
+    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone: expected = [frame_from(alone.process(image)) for image in images]
+    with LandmarkExtractor() as ours: found = [ours(image) for image in images]
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.slow
 @needs_videos
 def test_hands_are_on_their_true_side(mediapipe):
-    pictures = real_pictures("yo")  # made with the right hand
-    with LandmarkExtractor() as extractor: plain = np.stack([extractor(picture) for picture in pictures])
-    with LandmarkExtractor() as extractor: wrong = np.stack([extractor(picture[:, ::-1]) for picture in pictures])
-    with LandmarkExtractor(mirrored=True) as extractor: cured = np.stack([extractor(picture[:, ::-1]) for picture in pictures])
+    images = real_images("yo")  # made with the right hand
+    with LandmarkExtractor() as extractor: plain = np.stack([extractor(image) for image in images])
+    with LandmarkExtractor() as extractor: wrong = np.stack([extractor(image[:, ::-1]) for image in images])
+    with LandmarkExtractor(mirrored=True) as extractor: cured = np.stack([extractor(image[:, ::-1]) for image in images])
     right, left = PARTS["right_hand"].start, PARTS["left_hand"].start
     assert not np.isnan(plain[:, right, 0]).any() and np.isnan(plain[:, left]).all()
     assert np.isnan(wrong[:, right]).all() and not np.isnan(wrong[:, left, 0]).all()
@@ -490,24 +490,25 @@ def test_hands_are_on_their_true_side(mediapipe):
 @pytest.mark.slow
 @needs_videos
 def test_of_two_people_one_is_followed(mediapipe):
-    pictures = [np.concatenate(pair, 1) for pair in zip(real_pictures("yo"), real_pictures("doctor"))]
-    with LandmarkExtractor() as extractor: clip = np.stack([extractor(picture) for picture in pictures])
+    images = [np.concatenate(pair, 1) for pair in zip(real_images("yo"), real_images("doctor"))]
+    with LandmarkExtractor() as extractor: clip = np.stack([extractor(image) for image in images])
     middle = clip[:, [500, 501], 0].mean(1)
     assert (middle < .5).all() or (middle > .5).all()
-    assert not [note for note in capture.clip_notes(clip) if "jumps" in note]
+    assert not [note for note in clip_notes(clip) if "jumps" in note]
 
 
 @pytest.mark.slow
 @needs_videos
-def test_nobody_in_the_picture(mediapipe, tmp_path):
-    write_film(tmp_path/"wall.mp4", [np.full((240, 320, 3), 90, np.uint8)]*5)
+def test_nobody_in_the_image(mediapipe, tmp_path):
+    write_video(tmp_path/"wall.mp4", [np.full((240, 320, 3), 90, np.uint8)]*5)
     with pytest.raises(InputError, match="nobody was found"): extract_video(tmp_path/"wall.mp4")
 
 
 @pytest.mark.slow
 @needs_videos
 def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
-    code = f"from asl_nb.capture.extraction import extract; extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, sign={str(VIDEOS/'index.csv')!r}, participant='s', jobs=1)"
+    code = ("from asl_nb.capture.extraction import extract; from asl_nb.capture.recordings import Labelling; "
+            f"extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, Labelling({str(VIDEOS/'index.csv')!r}, 's'), jobs=1)")
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (tmp_path/"out"/"train.csv").exists(): time.sleep(.1)
@@ -515,5 +516,5 @@ def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
     run.wait()
     before = len(read_table(tmp_path/"out"))
     assert 1 <= before < 5
-    done = extract(VIDEOS, tmp_path/"out", sign=VIDEOS/"index.csv", participant="s", progress=False)
+    done = extract(VIDEOS, tmp_path/"out", Labelling(sign=VIDEOS/"index.csv", participant="s"), progress=False)
     assert done.kept == before and done.clips == 5 - before and len(load_folder(tmp_path/"out", progress=False)) == 5

@@ -1,4 +1,4 @@
-"""The wings and rooms import downwards only, and what trains or serves a model loads no library for drawing or tables."""
+"""Wings and rooms import downwards only, and a model is loaded without libraries for drawing or tables."""
 import ast
 import re
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-WINGS = ("core", "data", "network", "evaluation", "training", "capture", "live", "export", "benchmark", "cli")  # from the lowest to the highest
+# from the lowest to the highest
+WINGS = ("core", "data", "network", "evaluation", "training", "capture", "live", "export", "benchmark", "cli")
 HEAVY = ("matplotlib", "IPython", "ipywidgets", "pyarrow", "tqdm", "pandas")
 MODULES = {".".join(path.relative_to(ROOT/"asl_nb").with_suffix("").parts): path
            for path in sorted((ROOT/"asl_nb").rglob("*.py")) if path.stem[0] != "_"}
@@ -34,7 +35,9 @@ def imported_by(module, source):
         if full != "asl_nb" and not full.startswith("asl_nb."): continue
         inside = full.removeprefix("asl_nb").lstrip(".")
         if inside in MODULES: yield inside
-        else: yield from (".".join(filter(None, [inside, name.name])) for name in node.names if name.name != "__version__")
+        else:
+            names = (name.name for name in node.names if name.name != "__version__")
+            yield from (f"{inside}.{name}" if inside else name for name in names)
 
 
 def wrong_arrow(importer, imported, numbers):
@@ -48,7 +51,8 @@ def wrong_arrow(importer, imported, numbers):
 
 
 def imports():
-    return [(module, other) for module, path in MODULES.items() for other in imported_by(module, path.read_text(encoding="utf-8"))]
+    sources = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
+    return [(module, other) for module, source in sources.items() for other in imported_by(module, source)]
 
 
 def test_imports_run_down_the_wings_and_down_the_rooms():
@@ -94,7 +98,8 @@ def test_an_invented_import_would_be_found(importer, source, arrows):
 def loaded_by(statement):
     "Which of the heavy libraries a fresh interpreter has loaded after a statement."
     code = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
 
 
 def test_importing_the_model_loads_no_heavy_library():
@@ -105,7 +110,7 @@ def test_importing_the_model_loads_no_heavy_library():
 
 def test_the_core_and_the_landmarks_are_light():
     light = [module for module in MODULES if module in ("core.errors", "core.files", "core.progress", "data.landmarks")]
-    found = loaded_by("import " + ", ".join(f"asl_nb.{module}" for module in light)) - {"tqdm"}
+    found = loaded_by("import " + ", ".join(f"asl_nb.{module}" for module in light))
     assert len(light) == 4 and not found, f"{', '.join(light)} load {', '.join(sorted(found))}"
 
 

@@ -23,22 +23,24 @@ def resting(
     for side in ("left", "right"):
         wrist = clip[:, PARTS[f"{side}_hand"].start, :2]
         speed = np.zeros(len(clip))
-        if len(clip) > 1: speed = np.nan_to_num(np.linalg.norm(np.gradient(wrist, axis=0), axis=-1))*frames_per_second/width
+        if len(clip) > 1: speed = np.nan_to_num(np.linalg.norm(np.gradient(wrist, axis=0), axis=-1))
         hangs = wrist[:, 1] > clip[:, POSE[f"{side}_elbow"], 1]
-        rest &= np.isnan(wrist[:, 0]) | hangs & (speed < 1)
+        rest &= np.isnan(wrist[:, 0]) | hangs & (speed*frames_per_second/width < 1)
     return rest
 
+# %% ../../nbs/capture/04_segments.ipynb #segment4
 def find_segments(
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
     frames_per_second:float,
-    rest_seconds:float=.5, # so long must the hands rest between two signs
-    shortest:float=.3, # seconds; what is shorter is no sign
+    min_rest:float=.5, # seconds; so long must the hands rest between two signs
+    min_duration:float=.3, # seconds; what is shorter is no sign
     margin:float=.1, # seconds kept before and after
 ) -> list[slice]: # frames of each sign, in order
     "Cut a clip where the hands rest."
     working = np.flatnonzero(~resting(clip, frames_per_second))
     if not len(working): return []
-    runs = np.split(working, np.flatnonzero(np.diff(working) > max(rest_seconds*frames_per_second, 1)) + 1)
+    gaps = np.flatnonzero(np.diff(working) > max(min_rest*frames_per_second, 1))
     extra = round(margin*frames_per_second)
-    return [slice(int(max(run[0] - extra, 0)), int(min(run[-1] + 1 + extra, len(clip)))) for run in runs
-            if run[-1] + 1 - run[0] >= shortest*frames_per_second]
+    return [slice(int(max(run[0] - extra, 0)), int(min(run[-1] + 1 + extra, len(clip))))
+            for run in np.split(working, gaps + 1)
+            if run[-1] + 1 - run[0] >= min_duration*frames_per_second]

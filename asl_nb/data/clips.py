@@ -20,6 +20,14 @@ from .landmarks import NUM_LANDMARKS, PARTS
 # %% ../../nbs/data/04_clips.ipynb #c018
 COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
 
+def _is_text(kind:pa.DataType) -> bool:
+    "Text, plain or dictionary-encoded (as pandas categories are)."
+    if pa.types.is_dictionary(kind): kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+_WHOLE = pa.types.is_integer, "whole numbers"
+_KINDS = {"frame": _WHOLE, "landmark_index": _WHOLE, "type": (_is_text, "text")} # the other columns are float32
+
 def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds, with at least one row
     "Read the columns we need, or say which one is missing or of the wrong kind."
     try:
@@ -34,17 +42,10 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
                          f"[{str(error).splitlines()[0][:80]}]") from None
     for name in COLUMNS:
         kind = table.schema.field(name).type
-        wanted = {"frame": pa.types.is_integer, "landmark_index": pa.types.is_integer,
-                  "type": _is_text}.get(name, pa.types.is_floating)
-        if not wanted(kind): raise InputError(f"{path}: column {name} holds {kind}; write it again as "
-            f"{'whole numbers' if wanted is pa.types.is_integer else 'text' if name == 'type' else 'float32'}")
+        is_right, wanted = _KINDS.get(name, (pa.types.is_floating, "float32"))
+        if not is_right(kind): raise InputError(f"{path}: column {name} holds {kind}; write it again as {wanted}")
     if not table.num_rows: raise InputError(f"{path}: there are no rows; remove the clip or record it again")
     return table
-
-def _is_text(kind:pa.DataType) -> bool:
-    "Text, plain or dictionary-encoded (as pandas categories are)."
-    if pa.types.is_dictionary(kind): kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 # %% ../../nbs/data/04_clips.ipynb #c020
 def _places(path:Path, table:pa.Table) -> tuple[np.ndarray, int]: # place of each row in a flat `(T*543,)` array, and T
@@ -72,29 +73,34 @@ def _whole_frames(table:pa.Table) -> int: # T, or 0 if a row is missing, doubled
     frames, rest = divmod(table.num_rows, NUM_LANDMARKS)
     part = table["type"].combine_chunks()
     names = part.dictionary.to_pylist() if pa.types.is_dictionary(part.type) else []
-    if rest or sorted(names) != sorted(PARTS) or any(table[name].null_count for name in COLUMNS[:3]): return 0
+    empty_cells = any(table[name].null_count for name in COLUMNS[:3])
+    if rest or empty_cells or sorted(names) != sorted(PARTS): return 0
     sizes = [part.stop - part.start for part in PARTS.values()]
     number, index = [table[name].to_numpy().reshape(frames, -1) for name in ("frame", "landmark_index")]
-    same = (number == number[:, :1]).all() and (number[1:, 0] > number[:-1, 0]).all()
-    same = same and (index == np.concatenate([np.arange(size) for size in sizes])).all()
-    expected = np.repeat([names.index(name) for name in PARTS], sizes)
-    return frames if same and (part.indices.to_numpy().reshape(frames, -1) == expected).all() else 0
+    part_number = part.indices.to_numpy().reshape(frames, -1)
+    complete = ((number == number[:, :1]).all() and (number[1:, 0] > number[:-1, 0]).all()
+                and (index == np.concatenate([np.arange(size) for size in sizes])).all()
+                and (part_number == np.repeat([names.index(name) for name in PARTS], sizes)).all())
+    return frames if complete else 0
 
 # %% ../../nbs/data/04_clips.ipynb #c024
-def _check_rows(path:Path, rows:np.ndarray): # `(T, 543)`, how many rows there are for each landmark
+def _check_rows(
+    path:Path,
+    rows:np.ndarray, # `(T, 543)`, how many rows there are for each landmark
+) -> None:
     "Raise if a landmark has several rows in one frame, or none in all frames though its part is there."
     if rows.max() > 1:
         frame, landmark = np.argwhere(rows > 1)[0]
         raise InputError(f"{path}: duplicate rows for landmark {landmark} of frame {frame}; keep one of them")
     for name, part in PARTS.items():
-        seen = rows[:, part].any(0)
+        seen = rows[:, part].sum(0) > 0
         if seen.any() and not seen.all():
             raise InputError(f"{path}: {name} has {seen.sum()} of {len(seen)} landmarks (landmark_index "
                              f"{np.flatnonzero(~seen)[0]} never appears); extract the clip again")
 
 # %% ../../nbs/data/04_clips.ipynb #c025
 def read_clip(
-    path:str|os.PathLike, # an asl-signs parquet file
+    path:str|os.PathLike[str], # an asl-signs parquet file
 ) -> np.ndarray: # `(T, 543, 3)` float32, NaN = not seen
     "Read one clip. Raises `InputError` for a file that is not one."
     path = Path(path)
@@ -102,30 +108,35 @@ def read_clip(
     try:
         frames = _whole_frames(table)
         place, frames = (slice(None), frames) if frames else _places(path, table)
-    except UnicodeDecodeError: raise InputError(f"{path}: column type is not readable text; copy or download it again") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: column type is not readable text; copy or download it again") from None
     clip = np.full((frames*NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
     for channel, name in enumerate("xyz"):
-        with np.errstate(over="ignore"): clip[place, channel] = table[name].to_numpy()  # too large for float32: infinite
+        with np.errstate(over="ignore"): clip[place, channel] = table[name].to_numpy() # too large for float32: infinite
         if np.isinf(clip[:, channel]).any():
             raise InputError(f"{path}: column {name} holds an infinite number; write NaN where nothing was seen")
-    if not isinstance(place, slice): _check_rows(path, np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS))
+    if not isinstance(place, slice):
+        _check_rows(path, np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS))
     return clip.reshape(frames, NUM_LANDMARKS, 3)
 
 # %% ../../nbs/data/04_clips.ipynb #c027
 def write_clip(
-    path:str|os.PathLike, # where to; replaced atomically
+    path:str|os.PathLike[str], # where to; replaced atomically
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
     first_frame:int=0, # the number of the first frame
-):
+) -> None:
     "Write one clip in the asl-signs format; `read_clip` gives the same float32 values back."
     if clip.ndim != 3 or clip.shape[1:] != (NUM_LANDMARKS, 3) or not len(clip):
         raise ValueError(f"a clip has shape (T, 543, 3) with T >= 1, received: {clip.shape}")
     if not 0 <= first_frame <= 2**15 - len(clip):
-        raise ValueError(f"frame numbers must fit int16, from 0 to 32767, received: {len(clip)} frames from {first_frame} on")
+        raise ValueError("frame numbers must fit int16, from 0 to 32767, "
+                         f"received: {len(clip)} frames from {first_frame} on")
     sizes = [part.stop - part.start for part in PARTS.values()]
-    part = pa.DictionaryArray.from_arrays(np.tile(np.repeat(np.arange(4, dtype=np.int8), sizes), len(clip)), list(PARTS))
+    part_number = np.tile(np.repeat(np.arange(4, dtype=np.int8), sizes), len(clip))
+    part = pa.DictionaryArray.from_arrays(part_number, list(PARTS))
     index = np.concatenate([np.arange(size, dtype=np.int16) for size in sizes])
     frame = np.repeat(np.arange(first_frame, first_frame + len(clip), dtype=np.int16), NUM_LANDMARKS)
     xyz = np.ascontiguousarray(clip.reshape(-1, 3).T, dtype=np.float32)
     table = pa.table([frame, part, np.tile(index, len(clip)), *xyz], names=list(COLUMNS))
-    with atomic_write(path) as temporary: pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3])) # coordinates hardly ever repeat
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3])) # coordinates hardly ever repeat

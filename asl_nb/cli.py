@@ -28,7 +28,7 @@ from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
 from .capture.recordings import Labelling
-from .capture.video import read_video, video_facts
+from .capture.video import VideoWriter, read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
@@ -294,7 +294,7 @@ def live_command(
     out:Annotated[Path|None, typer.Option(help="with --headless: also write the annotated film, .mp4")]=None,
     snapshots:Annotated[Path|None, typer.Option(help="folder for a labelled picture of every sign that is sure enough; not given: none is kept")]=None,
     sure:Annotated[float, typer.Option(help="probability from which on a picture is kept", min=0, max=1)]=.8,
-    least:Annotated[float, typer.Option(help="probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.sure,
+    least:Annotated[float, typer.Option(help="probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.min_confidence,
     spotter:SpotterName="learned",
     as_json:Json=False,
 ):
@@ -304,12 +304,13 @@ def live_command(
     if out and not headless: raise InputError("--out: an annotated film is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     pictures, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), cutting=SegmentationConfig(sure=least))
+    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), segmentation=SegmentationConfig(min_confidence=least))
     def report(event): typer.echo(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            if headless: write_live(session, pictures, report, out, rate if 0 < rate <= 120 else 30)
+            written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
+            if headless: write_live(session, pictures, report, written)
             else: show_live(session, pictures, report)
         except KeyboardInterrupt: pass
     for path in session.saved: typer.echo(f"saved {path}", err=True)

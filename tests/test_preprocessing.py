@@ -1,6 +1,7 @@
 """Preprocessing: mirrored, moved, padded or lengthened, a clip tells the network the same."""
-import torch
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,8 @@ signs, seeds = st.sampled_from(sorted(LEXICON)[:10]), st.integers(0, 200)
 
 def look(clip, **settings):
     "All features of one clip."
-    layer = PreprocessingLayer(point_landmarks=POINT_SETS[best["points"]], centre=best["centre"], **{"features": best["features"], "dominant_hand": True} | settings)
+    settings = {"features": best["features"], "dominant_hand": True} | settings
+    layer = PreprocessingLayer(point_landmarks=POINT_SETS[best["points"]], centre=best["centre"], **settings)
     return layer(torch.from_numpy(clip)[None])[0]
 
 
@@ -28,12 +30,22 @@ def test_a_selfie_camera_changes_nothing(sign, seed):
     torch.testing.assert_close(look(mirror_clip(clip)), look(clip), atol=1e-4, rtol=1e-4)
 
 
+def seen_from_elsewhere(clip, far, right, up):
+    "The same performance, smaller or larger in the image and at another place."
+    return (clip*far + np.array([right, up, 0.])).astype(np.float32)
+
+
 @some
 @given(sign=signs, seed=seeds, far=st.floats(.5, 1.5), right=st.floats(-.3, .3), up=st.floats(-.3, .3))
 def test_where_the_person_stands_changes_nothing(sign, seed, far, right, up):
     clip = perform(sign, Signer.random(seed), seed=seed)
-    moved = clip*torch.tensor([far, far, far]).numpy() + torch.tensor([right, up, 0.]).numpy()
-    torch.testing.assert_close(look(moved), look(clip), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(look(seen_from_elsewhere(clip, far, right, up)), look(clip), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.xfail(strict=True, reason="hands seen end-on: palm length in the picture vanishes")
+def test_where_the_person_stands_changes_nothing_for_hands_seen_end_on():
+    clip = perform("go", Signer.random(60), seed=60)
+    torch.testing.assert_close(look(seen_from_elsewhere(clip, .5, 0, 0)), look(clip), atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize("feature", FEATURES)

@@ -31,7 +31,8 @@ def palm_length(
     hands:Tensor, # `(B, T, 2, 21, 3)`
 ) -> Tensor: # `(B, T, 2, 1, 1)`, positive
     "From the wrist to the knuckle of the middle finger, in the image."
-    return (hands[..., 9:10, :2] - hands[..., :1, :2]).norm(dim=-1, keepdim=True).clamp(min=1e-4)
+    length:Tensor = (hands[..., 9:10, :2] - hands[..., :1, :2]).norm(dim=-1, keepdim=True)
+    return length.clamp(min=1e-4)
 
 def hand_shape(
     hands:Tensor, # `(B, T, 2, 21, 3)`
@@ -62,7 +63,8 @@ def fingertip_distances(
 ) -> Tensor: # `(B, T, 2, 15)`, in palm lengths
     "How far the fingertips are from the wrist and from each other."
     one, other = (hands[..., points, :] for points in zip(*PAIRS))
-    return ((one - other).norm(dim=-1)/palm_length(hands)[..., 0]).clamp(max=10)
+    distances:Tensor = (one - other).norm(dim=-1)/palm_length(hands)[..., 0]
+    return distances.clamp(max=10)
 
 # %% ../../nbs/network/03_features.ipynb #f002
 def place_features(
@@ -137,7 +139,8 @@ def feature_count(
     points:int, # how many points are looked at
 ) -> int: # channels of a frame
     "How many numbers describe a frame."
-    return sum(2*HAND_FEATURES[name] if name in HAND_FEATURES else points*len(POINT_FEATURES[name]) for name in features)
+    hands = sum(2*HAND_FEATURES[name] for name in features if name in HAND_FEATURES)
+    return hands + sum(points*len(POINT_FEATURES[name]) for name in features if name not in HAND_FEATURES)
 
 # %% ../../nbs/network/03_features.ipynb #f005
 def hand_features(

@@ -122,10 +122,10 @@ class ASLModel(nn.Module):
         dim:int=192, # channels `C`, divisible by the attention heads
         dropout_step:int=0, # training step from which `LateDropout` acts
         late_dropout:float=.8, # and the share that it drops
-        adaptive_dropout:tuple[float, float, int]=(.1, .6, 30), # `AdaptiveDropout`: first, last, epochs from one to the other
+        adaptive_dropout:tuple[float, float, int]=(.1, .6, 30), # `AdaptiveDropout`: first, last, epochs between
         blocks:Sequence[str]=BLOCKS, # which kinds of block there are
         points:str="guide", # key of `POINT_SETS`
-        **others:Any, # fields of `BlockSettings`; and `features`, `centre`, `dominant_hand`, … of `PreprocessingLayer`
+        **others:Any, # fields of `BlockSettings`; `features`, `centre`, `dominant_hand`, … of `PreprocessingLayer`
     ) -> None:
         super().__init__()
         if num_classes < 2: raise ValueError(f"num_classes must be at least 2, received: {num_classes}")

@@ -78,7 +78,7 @@ class PointSelection(nn.Module):
 
 # %% ../../nbs/network/04_preprocessing.ipynb #p003
 class PreprocessingLayer(nn.Module):
-    "Raw landmarks to features: choose points, normalise to the body, add motion and shape, and only then replace NaN by 0."
+    "Raw landmarks to features: choose points, normalise to the body, add motion and shape, then replace NaN by 0."
     anchors:Tensor
 
     def __init__(self,

@@ -116,7 +116,7 @@ def set_step(
 
 # %% ../../nbs/network/05_regularizers.ipynb #c038
 class DropPath(nn.Module):
-    "Stochastic depth ([arXiv 1603.09382](https://arxiv.org/abs/1603.09382)): drop the whole of a sample, or nothing of it."
+    "Stochastic depth ([arXiv 1603.09382](https://arxiv.org/abs/1603.09382)): drop all of a sample, or nothing of it."
     def __init__(self,
         p:float=0.0, # probability that a sample is dropped
     ) -> None:

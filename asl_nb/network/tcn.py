@@ -17,7 +17,7 @@ def interleaved_convolution(
     weight:Tensor, # `(C, 1, k)`, one filter for each channel
     dilation:int=1, # frames from one tap to the next
 ) -> Tensor: # `(B, T, C)`; frame `t` depends on frames up to `t`
-    "Convolve each channel causally with its own filter, dealing the frames to `dilation` interleaved clips."
+    "Convolve each channel causally with its own filter, with the frames in `dilation` interleaved clips."
     clips, frames, channels = x.shape
     look_back = (weight.shape[-1] - 1)*dilation
     x = F.pad(x, (0, 0, look_back, -frames % dilation)) # a whole number of rows
@@ -32,27 +32,29 @@ class CausalDepthwiseConv(nn.Conv1d):
         channels:int, # feature width `C`
         kernel_size:int=17, # taps `k`
         dilation:int=1, # frames from one tap to the next
-    ):
+    ) -> None:
         for name, value in dict(channels=channels, kernel_size=kernel_size, dilation=dilation).items():
-            if not isinstance(value, int) or value < 1: raise ValueError(f"{name} must be an integer >= 1, received {value!r}")
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, received {value!r}")
         super().__init__(channels, channels, kernel_size, dilation=dilation, groups=channels, bias=False)
 
     def forward(self,
         x:Tensor, # `(B, T, C)`
     ) -> Tensor: # `(B, T, C)`
-        if x.shape[-1] != self.in_channels: raise ValueError(f"x must have {self.in_channels} channels, received {tuple(x.shape)}")
+        if x.shape[-1] != self.in_channels:
+            raise ValueError(f"x must have {self.in_channels} channels, received {tuple(x.shape)}")
         return interleaved_convolution(x, self.weight, self.dilation[0])
 
 # %% ../../nbs/network/06_tcn.ipynb #c026
 class TemporalConvBlock(nn.Module):
-    "Causal depthwise convolution, channel mixing, normalization, ReLU and dropout, added to the input."
+    "Causal depthwise convolution, channel mixing, normalisation, ReLU and dropout, added to the input."
     def __init__(self,
         dim:int, # feature width `C`
         kernel_size:int=17, # taps `k` of each filter
         dilation:int=1, # frames from one tap to the next
         drop_rate:float=0.2, # probability that a feature is dropped
         drop_path:float=0.0, # probability that a clip skips the block
-    ):
+    ) -> None:
         super().__init__()
         if not 0 <= drop_rate < 1: raise ValueError(f"drop_rate must be at least 0 and below 1, received {drop_rate}")
         self.depthwise = CausalDepthwiseConv(dim, kernel_size, dilation)
@@ -66,6 +68,7 @@ class TemporalConvBlock(nn.Module):
         mask:Tensor|None=None, # `(B, T)` bool, `True` = real frame; `None` = all real
     ) -> Tensor: # `(B, T, C)`, zeros in padded frames
         x = zero_padding(x, mask)
-        correction = self.pointwise(self.depthwise(x))
-        correction = self.dropout(F.relu(self.norm(correction, mask)))
-        return x + self.drop_path(correction)
+        branch = self.norm(self.pointwise(self.depthwise(x)), mask)
+        branch = self.drop_path(self.dropout(F.relu(branch)))
+        output:Tensor = x + branch
+        return output

@@ -37,7 +37,8 @@ def read_tensors(
 ) -> dict[str, Any]:
     "Read a file of `write_tensors` without running anything in it. Raises `InputError` for any other file."
     try:
-        if not zipfile.is_zipfile(path): raise EOFError("not in torch's file format" if os.path.getsize(path) else "empty")
+        if not zipfile.is_zipfile(path):
+            raise EOFError("not in torch's file format" if os.path.getsize(path) else "empty")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError: raise InputError(f"{path}: no such file; check the path") from None
     except pickle.UnpicklingError:
@@ -68,7 +69,8 @@ def save_model(
     if len(classes) != model.settings["num_classes"]:
         raise ValueError(f"the model has {model.settings['num_classes']} classes, received names: {len(classes)}")
     write_tensors(path, {"format": MODEL_FORMAT, "settings": model.settings, "classes": list(classes),
-                         "data_kind": model.data_kind, "temperature": model.temperature, "state_dict": model.state_dict()})
+                         "data_kind": model.data_kind, "temperature": model.temperature,
+                         "state_dict": model.state_dict()})
 
 # %% ../../nbs/network/11_weights.ipynb #c034
 def load_model(

@@ -27,7 +27,7 @@ import numpy as np
 import traitlets
 
 from ..capture.extractor import LandmarkExtractor, load_holistic
-from ..capture.recorder import BODY_LINES, CAMERA, DRAWING
+from ..capture.recorder import BODY_LINES, CAMERA, DRAWING, Extractor, error_text, landmark_bytes
 from ..capture.video import VideoWriter, decode_image, load_library, to_rgb
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -118,14 +118,15 @@ class Session:
     "Sees images one by one and knows what to show."
     def __init__(self,
         recognizer:Recognizer,
-        extractor:Callable[[np.ndarray], np.ndarray], # from image to frame, such as a `LandmarkExtractor`
+        extractor:Extractor, # from image to frame, such as a `LandmarkExtractor`
         snapshots:str|os.PathLike[str]|None=None, # folder for images of recognised signs; None = none is kept
         snapshot_threshold:float=.8, # probability from which on one is saved
         refresh:float=.33, # seconds between two guesses
     ) -> None:
         if not 0 <= snapshot_threshold <= 1:
             raise InputError(f"snapshot_threshold: a probability lies between 0 and 1, received: {snapshot_threshold}")
-        self.recognizer, self.extractor, self.threshold, self.refresh = recognizer, extractor, snapshot_threshold, refresh
+        self.recognizer, self.extractor = recognizer, extractor
+        self.threshold, self.refresh = snapshot_threshold, refresh
         self.folder, self.screen, self.guessed = None if snapshots is None else Path(snapshots), Screen(), -np.inf
         self.saved:list[Path] = []
 
@@ -150,8 +151,9 @@ class Session:
         if not isinstance(event, SignEnded): return
         self.screen.guess, self.guessed = None, -np.inf
         if event.sign is None: return
-        self.screen.history.append(Recognised(event.seconds, event.sign, event.guesses[0].probability))
-        if self.folder and image is not None and event.guesses[0].probability >= self.threshold: save_snapshot(self, image)
+        last = Recognised(event.seconds, event.sign, event.guesses[0].probability)
+        self.screen.history.append(last)
+        if self.folder and image is not None and last.probability >= self.threshold: save_snapshot(self, image)
 
 # %% ../../nbs/live/04_app.ipynb #c102
 def save_snapshot(
@@ -175,16 +177,16 @@ def event_line(
     "One line for a person."
     if isinstance(event, Idle): return f"{event.seconds:8.2f} s  idle: {event.why}"
     if not isinstance(event, SignEnded): return f"{event.seconds:8.2f} s  …"
-    guesses = "".join(f"; {guess.sign} {guess.probability:.0%}" if number == 0 else f", {guess.sign} {guess.probability:.0%}"
-                      for number, guess in enumerate(event.guesses))
-    return f"{event.seconds:8.2f} s  {event.sign or '– ' + event.why} (from {event.start:.2f} s{guesses})"
+    guesses = ", ".join(f"{guess.sign} {guess.probability:.0%}" for guess in event.guesses)
+    found = f"from {event.start:.2f} s" + (f"; {guesses}" if guesses else "")
+    return f"{event.seconds:8.2f} s  {event.sign or '– ' + event.why} ({found})"
 
 # %% ../../nbs/live/04_app.ipynb #c015
 def read_webcam(
     camera:int|str=0, # its number
     wait:float=.5, # seconds between two attempts to open it
     clock:Callable[[], float]=time.monotonic,
-) -> Iterator[tuple[float, np.ndarray|None]]: # time and image `(height, width, 3)` uint8, RGB; None = the camera is away
+) -> Iterator[tuple[float, np.ndarray|None]]: # time and image `(height, width, 3)`, RGB; None = the camera is away
     "Images without end. Raises `InputError` if the camera cannot be opened at the beginning."
     cv2, found = load_library("cv2"), False
     while True:
@@ -250,6 +252,7 @@ def open_window(
     height, width = image.shape[:2]
     cv2.resizeWindow(title, round(width*min(1, 720/height)), min(height, 720))
 
+# %% ../../nbs/live/04_app.ipynb #liveap07
 def show_live(
     session:Session,
     images:Images,
@@ -312,7 +315,8 @@ function render({model, el}) {
     if (!video.srcObject) return;
     if (!state.shown) context.drawImage(video, 0, 0, canvas.width, canvas.height);
     if (!state.waiting) send(seconds);
-    else if (performance.now() - state.waiting > 10000) say("The kernel does not answer. Is another cell running?", true);
+    else if (performance.now() - state.waiting > 10000)
+      say("The kernel does not answer. Is another cell running?", true);
     watch();
   }); }
 """
@@ -367,7 +371,7 @@ class LiveApp:
     "Live recognition in the notebook. Show it by writing its name as the last line of a cell."
     def __init__(self,
         recognizer:Recognizer,
-        extractor:Callable[[bool], Callable[[np.ndarray], np.ndarray]]|None=None, # makes one, given whether the camera is mirrored; None = `LandmarkExtractor`
+        extractor:Callable[[bool], Extractor]|None=None, # given whether it is mirrored; None = `LandmarkExtractor`
         **settings:Any, # of `Session`
     ) -> None:
         if extractor is None: load_holistic()
@@ -388,7 +392,7 @@ class LiveApp:
     def _receive(self, widget:Any, message:dict[str, Any], buffers:Sequence[bytes]) -> None:
         try: self._answer(message, buffers)
         except Exception as error: # shown to the person, whatever it is
-            widget.send({"trouble": str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"})
+            widget.send({"trouble": error_text(error)})
         self._show()
 
     def _answer(self, message:dict[str, Any], buffers:Sequence[bytes]) -> None: # begin, image or end
@@ -397,8 +401,7 @@ class LiveApp:
             self.session = Session(self.recognizer, self.make_extractor(self.mirrored.value), **self.settings)
         if message["type"] == "image":
             self.session.see(decode_image(buffers[0]), message["seconds"])
-            frame = np.asarray(self.session.screen.frame)
-            self.camera.send({}, buffers=[np.ascontiguousarray(frame[:, :2], dtype="<f4").tobytes()])
+            self.camera.send({}, buffers=[landmark_bytes(np.asarray(self.session.screen.frame))])
         if message["type"] == "end":
             for event in self.recognizer.finish(): self.session.note(event)
 

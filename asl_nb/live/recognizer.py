@@ -224,17 +224,13 @@ class SignTracker:
         longest = math.ceil((segmentation.max_duration + 2*segmentation.margin)*FPS)
         waiting = spotter.delay + segmentation.end_frames + segmentation.start_frames + 2
         self.buffer, self.segmenter = FrameBuffer(longest + waiting), Segmenter(segmentation)
-        self.reader, self.idle = SignReader(model, classes, self.buffer, segmentation), IdleWatch(segmentation.idle_after)
+        self.reader = SignReader(model, classes, self.buffer, segmentation)
+        self.idle = IdleWatch(segmentation.idle_after)
         self.reset()
 
     def reset(self) -> None:
         "The stream begins again."
         for part in (self.spotter, self.buffer, self.segmenter, self.reader, self.idle): part.reset()
-
-    @property
-    def start(self) -> int|None: # number of the first frame of the sign in progress; None = no sign is in progress
-        "Where the sign in progress began."
-        return self.segmenter.start
 
     def advance(self, frame:np.ndarray, seconds:float) -> list[Event]: # what has happened
         "One frame `(543, 3)`, `1/FPS` seconds after the one before."
@@ -244,13 +240,18 @@ class SignTracker:
         if place < 0: return []
         change = self.segmenter(place, probability)
         if change == "end": return self.end(self.segmenter.last + 1)
-        if self.start is None: return self.idle(seconds)
-        return [SignStarted(self.buffer.time(self.start))] if change == "start" else []
+        if self.segmenter.start is None: return self.idle(seconds)
+        return [SignStarted(self.buffer.time(self.segmenter.start))] if change == "start" else []
+
+    def guess(self) -> list[Guess]: # up to five; empty if there is no sign in progress
+        "What the sign in progress looks like so far."
+        if self.segmenter.start is None: return []
+        return [*self.reader.read(self.segmenter.start, self.buffer.count, self.reader.after).guesses]
 
     def end(self, stop:int) -> list[Event]: # a `SignEnded`, if a sign was in progress
         "The sign in progress ends before the frame with the number `stop`."
-        if self.start is None: return []
-        event = end_sign(self.reader, self.start, stop)
+        if self.segmenter.start is None: return []
+        event = end_sign(self.reader, self.segmenter.start, stop)
         self.segmenter.reset()
         self.idle.since = event.seconds
         return [event]
@@ -271,7 +272,7 @@ class Recognizer:
 
     @property
     def signing(self) -> bool: # is a sign in progress?
-        return self.tracker.start is not None
+        return self.tracker.segmenter.start is not None
 
     def __call__(self,
         frame:np.ndarray, # `(543, 3)`, NaN = not seen
@@ -294,11 +295,10 @@ class Recognizer:
 
     def clip(self) -> np.ndarray: # `(T, 543, 3)`; T = 0 if there is none
         "The frames of the sign in progress."
-        start, reader = self.tracker.start, self.tracker.reader
+        start, reader = self.tracker.segmenter.start, self.tracker.reader
         if start is None: return np.empty((0, 543, 3), np.float32)
         return reader.clip(start, self.tracker.buffer.count, reader.after)
 
     def guess(self) -> list[Guess]: # up to five; empty if there is no sign in progress
         "What the sign in progress looks like so far."
-        start, reader = self.tracker.start, self.tracker.reader
-        return [] if start is None else [*reader.read(start, self.tracker.buffer.count, reader.after).guesses]
+        return self.tracker.guess()

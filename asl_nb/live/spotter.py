@@ -86,7 +86,7 @@ class MotionFeatures:
         jolts = np.nan_to_num(np.linalg.norm(third - 2*second + first, axis=-1))*FPS/self.width
         return float(np.median(jolts[len(ARM_LANDMARKS):])), float(jolts[:len(ARM_LANDMARKS)].max())
 
-    def _hands(self, places:np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # wrists, fingertips from them, seen
+    def _hands(self, places:np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # wrists, fingertips, seen
         hands = places[2:].reshape(2, 6, 2)
         seen = np.isfinite(hands[:, 0, 0])
         wrists = np.where(seen[:, None], hands[:, 0], places[:2])

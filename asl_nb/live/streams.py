@@ -444,7 +444,8 @@ def evaluate_streams(
     "Splice streams of every signer, show them to a camera, and count. Raises `InputError` if no sign is known."
     known, scores = dataset.with_classes(tuple(classes)), {name: StreamScore() for name in cameras}
     if not len(known):
-        raise InputError(f"signs: the model knows none of the {len(dataset.classes)} signs of the recordings; give others")
+        count = len(dataset.classes)
+        raise InputError(f"signs: the model knows none of the {count} signs of the recordings; give others")
     for number, signer in enumerate(known.signers):
         own = known.select(np.array(known.participants) == signer)
         for name, camera in cameras.items():
@@ -457,7 +458,7 @@ def evaluate_streams(
 # %% ../../nbs/live/03_streams.ipynb #c033
 def labelled_windows(
     stream:Stream, camera:CameraProfile, rng:np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # windows `(T, W*D)`; for the frame of each, 1 = in a sign `(T,)`, and its weight `(T,)`
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # windows `(T, W*D)`, labels `(T,)`, 1 = in a sign, and weights `(T,)`
     "What a learned spotter sees of a stream, and what it should say."
     inside = np.zeros(len(stream.frames), np.float32)
     for span in stream.signs: inside[span.start:span.stop] = 1

@@ -24,8 +24,7 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
-from .inspection import (Inspection, describe_inspection, file_faults, inspect_table, read_facts,
-                                    write_pictures)
+from .inspection import Inspection, file_faults, inspect_table, read_facts, write_pictures
 from .layout import (SIGN_MAP, TABLE, dataset_layout, join_names, name_folder_in_errors, parse_names,
                                 read_sign_map, read_table, sign_names)
 from .splits import SplitPlan, assign_splits
@@ -297,7 +296,7 @@ def describe_preparation(
     for side in ("train", "test"):
         here = clips[clips.side == side]
         lines.append(f"  {side}: {len(here):,} clips by {join_names(sorted(set(here.participant_id)))}")
-    lines += describe_inspection(prepared.inspection)[1:]
+    lines += prepared.inspection.describe()[1:]
     if prepared.excluded:
         counts = join_names(f"{sign} ({count})" for sign, count in prepared.excluded.items())
         lines.append(f"excluded, for nobody trains them: {counts}")

@@ -330,7 +330,7 @@ def trial_recordings(
     count:int=48, # at most
 ) -> list[np.ndarray]: # each `(T, 543, 3)`
     "Recordings to compare on, spread over a folder."
-    dataset = load_evaluation_clips(model, folder)
+    dataset = load_evaluation_clips(model, Path(folder))
     return [dataset.clips[row] for row in evenly_spaced(len(dataset), count)]
 
 # %% ../nbs/90_export.ipynb #c032
@@ -486,8 +486,8 @@ def load_onnx(
 # %% ../nbs/90_export.ipynb #c047
 def open_model(
     path:str|os.PathLike[str], # a `.pth` file of a training run, or an `.onnx` file of `export_onnx`
-) -> tuple[ASLModel|OnnxModel, tuple[str, ...]]: # called with landmarks and lengths, it gives logits; and the sign names
-    "Open a model of either kind."
+) -> tuple[ASLModel, tuple[str, ...]]: # called with landmarks and lengths, it gives logits; and the sign names
+    "Open a model of either kind; an `OnnxModel` is called like an `ASLModel`, and typed as one."
     if Path(path).suffix.lower() != ".onnx": return load_model(path)
     model = load_onnx(path)
-    return model, model.classes
+    return cast(ASLModel, model), model.classes

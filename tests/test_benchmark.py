@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import benchmark
-from asl_nb.benchmark import (Benchmark, PlainModel, Row, Workbench, computed_frames, copy_weights, draw_lengths,
-                              make_up_clip, miniature_lengths, pad, plain_features, precision_switch, read_bare,
-                              read_by_rows, run_benchmark, take_turns, training_products, use_threads)
+from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, measure_onnx,
+                              precision_switch, run_benchmark, take_turns, training_products, use_threads)
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.landmarks import NOSE_TIP, PARTS, POSE
 from asl_nb.network.model import ASLModel, count_parameters
 from asl_nb.network.preprocessing import PreprocessingLayer
+from asl_nb.references import (PlainModel, copy_weights, make_up_clip, miniature_lengths, pad, plain_features,
+                               read_bare, read_by_rows, typical_lengths)
 
 
 @settings(max_examples=10, deadline=None)
@@ -61,10 +62,10 @@ def test_plain_model_is_the_model_without_masks(classes):
 
 
 def test_lengths_are_those_of_asl_signs():
-    lengths = draw_lengths()
+    lengths = typical_lengths()
     assert len(lengths) == 94_477 and lengths.min() >= 1 and lengths.max() <= 500
     assert np.median(lengths) == 22 and abs(lengths.mean() - 38) < 2 and abs(np.percentile(lengths, 95) - 135) < 15
-    np.testing.assert_array_equal(draw_lengths(50, seed=3), draw_lengths(50, seed=3))
+    np.testing.assert_array_equal(typical_lengths(50, seed=3), typical_lengths(50, seed=3))
     for clips, batch in ((8, 4), (48, 24), (192, 32), (100, 32)):
         few = miniature_lengths(clips, batch)
         assert len(few) == clips and (np.diff(few) >= 0).all() and abs(few.mean() - lengths.mean()) < 4
@@ -114,13 +115,13 @@ def tiny():
 def test_rows_are_there_and_make_sense(tiny):
     names = [row.name for row in tiny.rows]
     for expected in ("reading a clip", "reading, checked", "an epoch's data", "packing", "preprocessing", "training", "validation",
-                     "training, real frames", "share of matrix products", "latency, 64 frames, 1 thread", "memory, 20,000 clips", "graphics card"):
+                     "training, real frames", "share of matrix products", "latency, 64 frames, 1 thread", "memory, 20,000 clips", "GPU"):
         assert expected in names
     assert sum(name.startswith("padding") for name in names) == 2 and len(set(names)) == len(names)
     assert all({f"latency, {frames} frames, 1 thread"} <= set(names) for frames in (16, 32, 64, 128, 384))
     for row in tiny.rows:
         if row.skipped: assert row.ours is None and row.ratio is None
-        elif row.name.startswith("card memory"): assert row.ours > 0
+        elif row.name.startswith("GPU memory"): assert row.ours > 0
         else: assert np.isfinite(row.ratio) and row.ratio > 0 and row.unit and row.compared_with, row
         if row.name.startswith("latency"): assert row.details["p95"] >= row.ours
     assert tiny["training"].details["our parameters"] == tiny["training"].details["theirs"]
@@ -152,3 +153,13 @@ def test_bad_input_names_the_field(arguments, field):
 def test_memory_is_flat(tmp_path):
     (row,) = benchmark.measure_memory(Workbench(tmp_path, clips=8, seconds=.01))
     assert row.details["MB more"] < 200
+
+
+def test_onnx_runtime_has_rows(tmp_path, monkeypatch):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+    rows = measure_onnx(Workbench(tmp_path, clips=8, seconds=.01, quick=True))
+    assert [row.name for row in rows] == [f"latency in ONNX Runtime, {frames} frames, 1 thread" for frames in LATENCY_FRAMES]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+    monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
+    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"

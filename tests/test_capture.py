@@ -24,8 +24,9 @@ from asl_nb.capture.recordings import Labelling, RECORD, Recordings
 from asl_nb.capture.video import read_video, video_facts
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip
-from asl_nb.data.datasets import load_folder, read_table
+from asl_nb.data.datasets import load_folder
 from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from asl_nb.data.layout import read_table
 from asl_nb.data.synthetic import Signer, perform
 
 cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import write_clip
-from asl_nb.data.datasets import (ASL25, ClipDataset, SIGN_MAP, StoredClips, TABLE, assign_splits, count_clips,
-                                  dataset_layout, load_dataset, load_folder, load_splits, pack_folder, parse_names,
-                                  read_table, sign_names, split_by_participant, split_dataset, stays_inside,
-                                  stratified_sample)
+from asl_nb.data.datasets import (ClipDataset, StoredClips, load_dataset, load_folder, load_splits, pack_folder,
+                                  split_by_participant, split_dataset)
+from asl_nb.data.layout import (ASL25, SIGN_MAP, TABLE, count_clips, dataset_layout, parse_names, read_table,
+                                sign_names, stays_inside)
+from asl_nb.data.splits import SplitPlan, assign_splits, stratified_sample
 
 SIGNS = ("please", "hello", "bye")
 SIGNERS = ("7", "007", "ana", "dev")
@@ -199,7 +200,7 @@ def test_skip_bad_lists_every_bad_clip(plain):
     assert all("\n" not in line for line in dataset.skipped)
     assert "13.parquet" in dataset.skipped[0] and "20.parquet" in dataset.skipped[1]
     assert "13" not in dataset.sequence_ids
-    parts = load_splits(plain, skip_bad=True, test_participants="7", progress=False)
+    parts = load_splits(plain, SplitPlan(test_participants="7"), skip_bad=True, progress=False)
     assert parts.skipped == dataset.skipped
     for path in files.rglob("*.parquet"): path.unlink()
     with pytest.raises(InputError, match="none of the 24 clips"): load_folder(plain, skip_bad=True, progress=False)
@@ -382,7 +383,7 @@ def test_splits_are_disjoint_and_complete(rows, share, seed, keep_signs):
 @given(rows=pairs, seed=st.integers(0, 99), test=st.sets(st.sampled_from("abcdefg"), max_size=2), named=st.booleans())
 def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test, named):
     dataset = memory(rows)
-    try: parts = split_dataset(dataset, signs=("hello", "bye") if named else "all", test_participants=test, seed=seed)
+    try: parts = split_dataset(dataset, SplitPlan(signs=("hello", "bye") if named else "all", test_participants=test, seed=seed))
     except InputError as error:
         assert "\n" not in str(error) and ";" in str(error)
         return
@@ -394,8 +395,8 @@ def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test,
     assert set(parts.train.labels.tolist()) == set(range(len(parts.train.classes)))
     assert not test or set(parts.test.signers) <= test
     wanted = [sign for _, sign in rows if not named or sign in ("hello", "bye")]
-    assert sum(map(len, sides)) + sum(parts.set_aside.values()) == len(wanted)
-    assert not set(parts.set_aside) & set(parts.train.classes)
+    assert sum(map(len, sides)) + sum(parts.excluded.values()) == len(wanted)
+    assert not set(parts.excluded) & set(parts.train.classes)
     original = dataset.table().set_index("sequence_id")
     for part in sides:
         for row in part.table().itertuples(): assert original.loc[row.sequence_id, ["participant_id", "sign"]].tolist() == [row.participant_id, row.sign]
@@ -419,10 +420,10 @@ def test_a_plan_may_leave_two_of_six():
     rows = [("1", "house"), ("1", "no"), ("3", "hello"), ("3", "no"), ("4", "my"), ("5", "bye"), ("5", "hello"), ("6", "get"), ("7", "get"), ("7", "a")]
     table = pd.DataFrame(rows*5 + [("t", "hello")]*5 + [("t", "cat")]*5, columns=["participant_id", "sign"])
     for seed in range(10):
-        part, classes = assign_splits(table, sorted(set(table.sign)), test_participants="t", seed=seed)
+        part, classes = assign_splits(table, sorted(set(table.sign)), SplitPlan(test_participants="t", seed=seed))
         assert set(table.participant_id[part == "validation"]) <= {"3", "6"}
         assert set(table.sign[part == "train"]) == set(classes) == set(table.sign) - {"cat"}
-        assert (part == "set aside").sum() == 5
+        assert (part == "excluded").sum() == 5
 
 
 def test_parts_refuse():
@@ -440,20 +441,20 @@ def test_parts_refuse():
             (dict(test_share=2), "test_share: must lie between 0 and 1"),
             (dict(validation_share=2), "validation_share: must lie between 0 and 1"),
             (dict(validation_share=-.1), "validation_share: must lie between 0 and 1")]:
-        with pytest.raises(InputError, match=fault): split_dataset(dataset, **options)
-    assert not len(split_dataset(dataset, test_participants="d", validation_share=0).validation)  # 0 means: nobody
+        with pytest.raises(InputError, match=fault): split_dataset(dataset, SplitPlan(**options))
+    assert not len(split_dataset(dataset, SplitPlan(test_participants="d", validation_share=0)).validation)  # 0 means: nobody
     only_cat = memory([("a", "hello"), ("b", "hello"), ("d", "cat")])
-    with pytest.raises(InputError, match="left to test on"): split_dataset(only_cat, test_participants="d")
+    with pytest.raises(InputError, match="left to test on"): split_dataset(only_cat, SplitPlan(test_participants="d"))
 
 
 def test_folder_parts_are_refused_before_any_clip_is_read(plain):
     for path in plain.rglob("*.parquet"): path.write_bytes(b"not read")
-    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_splits(plain, test_participants="x")
+    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_splits(plain, SplitPlan(test_participants="x"))
 
 
 def test_load_parts_equals_split_parts(plain):
-    options = dict(test_participants="dev", validation_share=.3, seed=3)
-    from_folder, from_memory = load_splits(plain, progress=False, **options), split_dataset(load_folder(plain, progress=False), **options)
+    plan = SplitPlan(test_participants="dev", validation_share=.3, seed=3)
+    from_folder, from_memory = load_splits(plain, plan, progress=False), split_dataset(load_folder(plain, progress=False), plan)
     for side in ("train", "validation", "test"):
         assert getattr(from_folder, side).fingerprint() == getattr(from_memory, side).fingerprint()
 
@@ -468,29 +469,54 @@ def split(tmp_path):
 def test_split_folder(split):
     parts = load_splits(split, progress=False)
     assert parts.test.signers == ("d",) and len(parts.test) == 3 and set(parts.train.signers + parts.validation.signers) == set("abc")
-    with pytest.raises(InputError, match="split already"): load_splits(split, test_participants="d")
-    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_splits(split, validation_participants="d")
+    with pytest.raises(InputError, match="split already"): load_splits(split, SplitPlan(test_participants="d"))
+    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_splits(split, SplitPlan(validation_participants="d"))
 
 
 def test_takes_of_a_single_person_are_divided():
     dataset = memory([("me", sign) for sign in ("hello", "bye") for _ in range(10)] + [("me", "cat")])
-    parts = split_dataset(dataset, seed=3)
+    parts = split_dataset(dataset, SplitPlan(seed=3))
     assert parts.only_signer == "me" and parts.train.classes == ("hello", "bye", "cat")
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 2, 4]
     assert parts.train.summary().loc["cat", "me"] == 1 and parts.test.summary().loc["hello", "me"] == 2
     assert len({name for part in (parts.train, parts.validation, parts.test) for name in part.sequence_ids}) == 21
-    assert split_dataset(dataset, seed=3).test.sequence_ids == parts.test.sequence_ids != split_dataset(dataset, seed=4).test.sequence_ids
-    assert len(split_dataset(dataset, seed=3, validation_share=0).validation) == 0
-    again = split_dataset(parts.train, test=parts.test, validation_share=0)  # divided by somebody else
+    assert split_dataset(dataset, SplitPlan(seed=3)).test.sequence_ids == parts.test.sequence_ids != split_dataset(dataset, SplitPlan(seed=4)).test.sequence_ids
+    assert len(split_dataset(dataset, SplitPlan(seed=3, validation_share=0)).validation) == 0
+    again = split_dataset(parts.train, SplitPlan(validation_share=0), parts.test)  # divided by somebody else
     assert again.only_signer == "me" and len(again.test) == 4
     for options, fault in [(dict(test_participants="me"), "nobody is left to train on"), (dict(validation_participants="me"), "nobody is left to train on"),
                            (dict(test_share=1), "test_share: must lie between"), (dict(signs="cat"), "record each sign more often")]:
-        with pytest.raises(InputError, match=fault): split_dataset(dataset, **options)
+        with pytest.raises(InputError, match=fault): split_dataset(dataset, SplitPlan(**options))
+
+
+def test_every_named_test_signer_is_tested_and_nobody_else():
+    dataset = memory([(signer, sign) for signer in "abcde" for sign in ("hello", "bye")])
+    parts = split_dataset(dataset, SplitPlan(test_participants="b,d", validation_participants="e"))
+    assert {name: part.signers for name, part in parts.parts.items()} == {
+        "train": ("a", "c"), "validation": ("e",), "test": ("b", "d")}
+    by_share = split_dataset(dataset, SplitPlan(test_participants=["d", "b"], seed=7))
+    assert by_share.test.signers == ("b", "d") and not set(by_share.train.signers + by_share.validation.signers) & set("bd")
+
+
+def test_the_seed_chooses_who_validates():
+    "Of several people other seeds choose other people, and of one person other takes; the same seed chooses the same."
+    several = memory([(signer, sign) for signer in "abcdef" for sign in ("hello", "bye")])
+    alone = memory([("me", sign) for sign in ("hello", "bye") for _ in range(10)])
+    def validation(dataset, seed, **plan):
+        return tuple(split_dataset(dataset, SplitPlan(seed=seed, **plan)).validation.sequence_ids)
+    chosen = [validation(several, seed, test_participants="a") for seed in range(8)]
+    assert chosen == [validation(several, seed, test_participants="a") for seed in range(8)] and len(set(chosen)) > 1
+    # the test part is fixed here, so that only the choice of validation takes can differ
+    tested = alone.select(slice(0, 20, 5))
+    rest = alone.select([row for row in range(20) if row % 5])
+    def takes(seed): return tuple(split_dataset(rest, SplitPlan(seed=seed), tested).validation.sequence_ids)
+    chosen = [takes(seed) for seed in range(8)]
+    assert chosen == [takes(seed) for seed in range(8)] and len(set(chosen)) > 1
 
 
 def test_two_people_are_divided_and_not_their_takes():
     dataset = memory([(signer, sign) for signer in ("me", "you") for sign in ("hello", "bye") for _ in range(5)])
-    parts = split_dataset(dataset, validation_share=0)
+    parts = split_dataset(dataset, SplitPlan(validation_share=0))
     assert parts.only_signer is None and set(parts.train.signers).isdisjoint(parts.test.signers)
     with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"): split_dataset(dataset)
 
@@ -499,10 +525,10 @@ def test_split_folder_with_other_signs_on_the_sides(tmp_path):
     make_folder(tmp_path/"train", [(signer, sign) for signer in "abc" for sign in ("hello", "bye")])
     make_folder(tmp_path/"test", [("d", "hello"), ("d", "please"), ("e", "please")])
     parts = load_splits(tmp_path, progress=False)
-    assert parts.set_aside == {"please": 2} and parts.test.classes == ("bye", "hello") and parts.test.labels.tolist() == [1]
-    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_splits(tmp_path, signs="please,hello")
-    assert load_splits(tmp_path, signs="hello,bye", progress=False).test.classes == ("hello", "bye")
-    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_splits(tmp_path, signs="bye", progress=False)
+    assert parts.excluded == {"please": 2} and parts.test.classes == ("bye", "hello") and parts.test.labels.tolist() == [1]
+    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_splits(tmp_path, SplitPlan(signs="please,hello"))
+    assert load_splits(tmp_path, SplitPlan(signs="hello,bye"), progress=False).test.classes == ("hello", "bye")
+    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_splits(tmp_path, SplitPlan(signs="bye"), progress=False)
     with pytest.raises(InputError, match="please has no clip in train/"): load_dataset(tmp_path)
 
 

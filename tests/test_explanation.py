@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
 from asl_nb.data.synthetic import Signer, perform
-from asl_nb.evaluation.explanation import (Explorer, HIDEABLE, cut_spans, draw_explanation, explain, frames_read, hide,
-                                           widen)
+from asl_nb.evaluation.explanation import (Explorer, MASKABLE, cut_spans, draw_explanation, explain, frames_read,
+                                           mask_landmarks, widen)
 from asl_nb.network.model import ASLModel
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
@@ -29,7 +29,7 @@ def test_what_is_not_seen_has_no_effect(model, frames, seed, absent):
     clip = rng.uniform(0, 1, (frames, 543, 3)).astype(np.float32)
     for part in absent: clip[:, PARTS[part]] = np.nan
     found = explain(model, SIGNS, clip)
-    for part, points in HIDEABLE.items():
+    for part, points in MASKABLE.items():
         unseen = np.isnan(clip[:, list(points), 0]).all()
         assert (found.parts.seen[part] == 0) == unseen
         if unseen:
@@ -80,13 +80,13 @@ def test_the_widget_carries_a_picture(model):
     bundle = widget._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle and bundle["image/png"].startswith("iVBOR")
     before = bytes(widget.screen.value)
-    widget.hidden.value = ("face",)
-    hidden = bytes(widget.screen.value)
+    widget.masked.value = ("face",)
+    masked = bytes(widget.screen.value)
     widget.frame.value = 0
-    assert len({before, hidden, bytes(widget.screen.value)}) == 3
+    assert len({before, masked, bytes(widget.screen.value)}) == 3
 
 
-def test_hiding_leaves_the_clip_alone():
+def test_masking_leaves_the_clip_alone():
     clip = perform("please", Signer.random(3))
     before = clip.copy()
-    assert np.isnan(hide(clip, range(543))).all() and np.array_equal(clip, before, equal_nan=True)
+    assert np.isnan(mask_landmarks(clip, range(543))).all() and np.array_equal(clip, before, equal_nan=True)

@@ -1,4 +1,6 @@
-"""Exported models: every recipe can be exported, the file answers like the model whatever the clip, and what is wrong with a file is said in one line."""
+"""Exported models: every recipe can be exported, and the file answers like the model whatever the clip.
+
+What is wrong with a file is said in one line."""
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
-from asl_nb.benchmark import LATENCY_FRAMES, Workbench
 from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
 from asl_nb.network.features import FEATURES
@@ -21,8 +22,8 @@ for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, rea
 
 import onnx  # noqa: E402 (after the skips)
 
-from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, measure_onnx,
-                           open_model, to_int8, trial_recordings, write_onnx)  # noqa: E402
+from asl_nb.export import (LOGIT_BOUND, compare, describe_export, export_onnx, load_onnx, make_graph, open_model,
+                           to_int8, trial_recordings, write_onnx)
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data/webcam_asl"
 SIGNS = ("hello", "thankyou", "please", "happy", "drink")
@@ -69,16 +70,16 @@ def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     with torch.inference_mode(): torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
 
 
-def test_numbers_of_clips_and_frames_are_open(pair):
+def test_the_axes_of_clips_and_frames_are_dynamic(pair):
     sizes = {each.name: each.shape for each in pair[1].session.get_inputs()}
     assert sizes["landmarks"][2:] == [543, 3] and all(isinstance(size, str) for size in (*sizes["landmarks"][:2], *sizes["lengths"]))
 
 
 def test_eight_bits(pair, tmp_path):
     model, _, path = pair
-    notes = describe_export(model, SIGNS, None, "int8")
-    done = write_onnx(to_int8(onnx.load(path)), model, notes, tmp_path/"int8.onnx", progress=False)
-    assert done.size < path.stat().st_size and load_onnx(done.path).notes["quantized"] == "int8"
+    metadata = describe_export(model, SIGNS, None, "int8")
+    done = write_onnx(to_int8(onnx.load(path)), model, metadata, tmp_path/"int8.onnx", progress=False)
+    assert done.size < path.stat().st_size and load_onnx(done.path).metadata["quantized"] == "int8"
     assert 0 < done.parity.logits and done.parity.probability < .15
 
 
@@ -108,22 +109,22 @@ def test_a_file_cut_short_is_named(small, tmp_path_factory, share):
     with pytest.raises(InputError, match=r"cut\.onnx: .*(truncated|not of asl_nb|export the model again)"): load_onnx(broken)
 
 
-def changed(small, out, **notes):
-    "The file with other notes; None takes a note away."
+def changed(small, out, **metadata):
+    "The file with other metadata; None takes an entry away."
     graph = onnx.load(small)
-    kept = {each.key: each.value for each in graph.metadata_props} | notes
+    kept = {each.key: each.value for each in graph.metadata_props} | metadata
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {key: value for key, value in kept.items() if value is not None})
     onnx.save(graph, out)
     return out
 
 
-@pytest.mark.parametrize("notes, message", [
-    ({"format": "asl_nb onnx 2"}, "note format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"), ({"landmark_count": "478"}, "other landmarks"),
+@pytest.mark.parametrize("metadata, message", [
+    ({"format": "asl_nb onnx 2"}, "format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"), ({"landmark_count": "478"}, "other landmarks"),
     ({"temperature": "nan"}, "incomplete or contradict"), ({"temperature": None}, "incomplete"), ({"classes": "[]"}, "contradict"),
     ({"classes": '["a", "b"]'}, "contradict"), ({"classes": "{"}, "incomplete"), ({"max_len": "0"}, "incomplete")])
-def test_other_notes_are_refused(small, tmp_path, notes, message):
-    with pytest.raises(InputError, match=message): load_onnx(changed(small, tmp_path/"other.onnx", **notes))
+def test_other_metadata_is_refused(small, tmp_path, metadata, message):
+    with pytest.raises(InputError, match=message): load_onnx(changed(small, tmp_path/"other.onnx", **metadata))
 
 
 def test_a_graph_for_other_landmarks_is_refused(small, tmp_path):
@@ -151,14 +152,6 @@ def test_a_wrong_graph_is_not_written(small, tmp_path):
     with pytest.raises(InputError, match=r"model\.onnx: not written, .* logits differ by"):
         write_onnx(graph, model, describe_export(model, SIGNS, None, None), tmp_path/"model.onnx", progress=False)
     assert (tmp_path/"model.onnx").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_the_benchmark_has_rows_for_it(tmp_path, monkeypatch):
-    rows = measure_onnx(Workbench(tmp_path, clips=8, seconds=.01, quick=True))
-    assert [row.name for row in rows] == [f"latency in ONNX Runtime, {frames} frames, 1 thread" for frames in LATENCY_FRAMES]
-    assert all(row.ours > 0 and row.reference > 0 for row in rows)
-    monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
-    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"
 
 
 def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 (the fixture)

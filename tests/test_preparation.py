@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb import preparation as module
+import asl_nb.data.preparation as module
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
-from asl_nb.data.datasets import (ASL25, SIGN_MAP, TABLE, load_dataset, load_splits, pack_folder, read_sign_map,
-                                  read_table)
+from asl_nb.data.datasets import load_dataset, load_splits, pack_folder
 from asl_nb.data.inspection import inspect_dataset, inspect_table
-from asl_nb.data.preparation import (PICTURES, REPORT, describe_preparation, foreign_files, prepare, read_signs,
-                                     select_clips)
+from asl_nb.data.layout import ASL25, SIGN_MAP, TABLE, read_sign_map, read_table
+from asl_nb.data.preparation import (PICTURES, Preparation, REPORT, describe_preparation, foreign_files, prepare,
+                                     read_signs, select_clips)
+from asl_nb.data.splits import SplitPlan
 
 SAMPLE = Path(__file__).resolve().parents[2]/"shared/data/asl_signs_sample"
 real = pytest.mark.skipif(not SAMPLE.exists(), reason="real recordings are not here")
@@ -56,7 +57,9 @@ def out(tmp_path):
 
 
 def run(source, out, **options):
-    return prepare(source, out, **{"signs": "all", "progress": False, **options})
+    "Prepare with a seed of 0; options of the plan and of `prepare` together."
+    plan = {name: options.pop(name) for name in ("signs", "test_participants", "test_share") if name in options}
+    return prepare(source, out, SplitPlan(seed=0, **plan), **{"progress": False, **options})
 
 
 def state(folder):
@@ -89,7 +92,7 @@ def test_every_clip_keeps_its_label_and_its_content(source, out):
 
 @pytest.mark.parametrize("copy", [False, True])
 def test_links_by_default_copies_on_request(source, out, copy):
-    run(source, out, copy=copy)
+    run(source, out, clips="copy" if copy else "link")
     for side in ("train", "test"):
         for name in read_table(out/side).path:
             assert os.path.samefile(source/name, out/side/name) is not copy and not (out/side/name).is_symlink()
@@ -152,7 +155,7 @@ def test_one_signer_only(source, out):
     assert prepared.counts == {"train": 3, "test": 3} and prepared.test_participants == ("ana",) and prepared.classes == ("go", "mom", "hello")
     text = "\n".join(describe_preparation(prepared))
     assert "one signer only" in text and "ana alone, and its score says nothing about other people" in text and "signers in train and in test" not in text
-    assert load_splits(out, validation_share=0, progress=False).only_signer == "ana"
+    assert load_splits(out, SplitPlan(validation_share=0), progress=False).only_signer == "ana"
     sides = [set(read_table(out/side).path) for side in ("train", "test")]
     assert not sides[0] & sides[1] and [sorted(load_dataset(out)[place]) for place in (1, 3)] == [[0, 1, 2]]*2
     table[table.participant_id == "ana"].drop_duplicates("sign").to_csv(source/TABLE, index=False)
@@ -169,7 +172,7 @@ def test_sign_that_nobody_trains(source, out):
     table = read_table(source)
     table[(table.sign != "mom") | (table.participant_id == "ana")].to_csv(source/TABLE, index=False)
     prepared = run(source, out, test_participants="ana")
-    assert prepared.set_aside == {"mom": 2} and prepared.classes == ("go", "hello") and "mom (2)" in "\n".join(describe_preparation(prepared))
+    assert prepared.excluded == {"mom": 2} and prepared.classes == ("go", "hello") and "mom (2)" in "\n".join(describe_preparation(prepared))
     assert load_dataset(out)[5] == ("go", "hello")
     with pytest.raises(InputError, match="mom has no training clips"): run(source, out, signs="mom,go", test_participants="ana", overwrite=True)
 
@@ -211,11 +214,11 @@ def test_foreign_folders_and_files_are_never_removed(source, out, tmp_path):
 
 def test_file_that_appears_while_clips_are_read_is_kept(source, out, monkeypatch):
     run(source, out)
-    fill = module._fill
+    write = Preparation.write
     def slow(*arguments):
         (out/"new.txt").write_text("mine")
-        fill(*arguments)
-    monkeypatch.setattr(module, "_fill", slow)
+        write(*arguments)
+    monkeypatch.setattr(Preparation, "write", slow)
     with pytest.raises(InputError, match="new.txt"): run(source, out, overwrite=True)
     assert (out/"new.txt").read_text() == "mine" and (out/REPORT).exists()
 
@@ -309,7 +312,7 @@ def test_a_sign_whose_training_clips_are_all_broken(source, out):
     table = read_table(source)
     for name in table.path[(table.sign == "mom") & (table.participant_id != "ana")]: (source/name).write_bytes(b"broken")
     with pytest.raises(InputError, match="mom has no training clips"): run(source, out, signs="mom,go", test_participants="ana", skip_bad=True)
-    assert run(source, out, test_participants="ana", skip_bad=True).set_aside == {"mom": 2}
+    assert run(source, out, test_participants="ana", skip_bad=True).excluded == {"mom": 2}
 
 
 def test_duplicates_and_frozen_clips_are_reported(source, out):
@@ -340,13 +343,13 @@ def test_wrong_kinds_of_source(source, out, tmp_path):
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(SIGNS)), min_size=1, max_size=40), st.integers(0, 9), st.floats(.05, .95))
 def test_selection_is_disjoint_complete_and_repeatable(rows, seed, share):
     table = pd.DataFrame(rows, columns=["participant_id", "sign"])
-    try: side, classes = select_clips(table, SIGNS, "all", test_share=share, seed=seed)
+    try: side, classes = select_clips(table, SIGNS, SplitPlan(test_share=share, seed=seed))
     except InputError: return
     people = [set(table.participant_id[side == name]) for name in ("train", "test")]
     assert not people[0] & people[1] or people == [set(table.participant_id)]*2 and len(people[0]) == 1
     assert set(table.sign[side == "train"]) == set(classes) >= set(table.sign[side == "test"])
-    assert set(side) <= {"train", "test", "set aside"} and {"train", "test"} <= set(side)
-    assert (select_clips(table, SIGNS, "all", test_share=share, seed=seed)[0] == side).all()
+    assert set(side) <= {"train", "test", "excluded"} and {"train", "test"} <= set(side)
+    assert (select_clips(table, SIGNS, SplitPlan(test_share=share, seed=seed))[0] == side).all()
 
 
 @pytest.fixture(scope="module")
@@ -358,14 +361,14 @@ def labels():
 @real
 def test_real_label_table_gives_the_guides_split(labels):
     order = list(read_sign_map(SAMPLE))
-    side, classes = select_clips(labels, order, "ASL25", GUIDE_TESTERS)
+    side, classes = select_clips(labels, order, SplitPlan(signs="ASL25", test_participants=GUIDE_TESTERS))
     assert classes == ASL25
-    assert [int((side == name).sum()) for name in ("train", "test", "set aside")] == [7134, 2376, 0]
+    assert [int((side == name).sum()) for name in ("train", "test", "excluded")] == [7134, 2376, 0]
     found = inspect_table(labels.assign(side=side)[side != "left out"])
     assert len(found.clips) == 9510 and found.counts.shape == (25, 21) and found.shared_signers == []
-    side, classes = select_clips(labels, order, "all", GUIDE_TESTERS)
+    side, classes = select_clips(labels, order, SplitPlan(test_participants=GUIDE_TESTERS))
     assert len(classes) == 250 and (side != "left out").all()
-    assert abs((select_clips(labels, order, test_share=.2)[0] == "test").sum()/9510 - .2) < .03
+    assert abs((select_clips(labels, order)[0] == "test").sum()/9510 - .2) < .03
 
 
 @real
@@ -375,7 +378,7 @@ def test_real_label_table_alone_is_enough_to_plan(labels, tmp_path):
     source.mkdir()
     (source/TABLE).write_bytes(gzip.decompress((SAMPLE/"train_all_labels.csv.gz").read_bytes()))
     shutil.copy(SAMPLE/SIGN_MAP, source)
-    planned = run(source, out, signs="ASL25", test_participants=GUIDE_TESTERS, table_only=True)
+    planned = run(source, out, signs="ASL25", test_participants=GUIDE_TESTERS, clips="none")
     assert planned.counts == {"train": 7134, "test": 2376} and len(planned.skipped) == 9510 and planned.classes == ASL25
     report = json.loads((out/REPORT).read_text(encoding="utf-8"))
     assert report["table_only"] and report["inspection"]["clips"] == 9510 and len(report["inspection"]["signers"]) == 21
@@ -406,7 +409,7 @@ def test_real_label_table_with_most_files_missing(labels, tmp_path):
 @real
 def test_true_competition_files(tmp_path):
     "One clip of each sign: with all signs, what is tested cannot be trained."
-    with pytest.raises(InputError, match="test: no clip of a trained sign is left"): run(SAMPLE, tmp_path/"out", copy=True)
+    with pytest.raises(InputError, match="test: no clip of a trained sign is left"): run(SAMPLE, tmp_path/"out", clips="copy")
     source = shutil.copytree(SAMPLE, tmp_path/"source")
     table = read_table(source).assign(sign="tree")
     table.to_csv(source/TABLE, index=False)

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_nb.data.datasets import count_clips, load_folder, load_splits, read_table, split_by_participant
+from asl_nb.data.datasets import load_folder, load_splits, split_by_participant
+from asl_nb.data.layout import count_clips, read_table
+from asl_nb.data.splits import SplitPlan
 
 DATA = Path(__file__).resolve().parents[2]/"shared/data"
 pytestmark = pytest.mark.skipif(not (DATA/"webcam_asl").exists(), reason="real recordings are not here")
@@ -12,12 +14,12 @@ pytestmark = pytest.mark.skipif(not (DATA/"webcam_asl").exists(), reason="real r
 
 @pytest.fixture(scope="module")
 def parts():
-    return load_splits(DATA/"webcam_asl", test_participants=("2002", "1002"), progress=False)
+    return load_splits(DATA/"webcam_asl", SplitPlan(test_participants=("2002", "1002")), progress=False)
 
 
-def test_webcam_test_signers_and_set_aside(parts):
+def test_webcam_test_signers_and_excluded(parts):
     assert parts.test.signers == ("1002", "2002")
-    assert parts.set_aside == {"cat": 29, "food": 30, "help": 30}
+    assert parts.excluded == {"cat": 29, "food": 30, "help": 30}
     assert len(parts.train) + len(parts.validation) + len(parts.test) + 89 == 2589
     assert parts.skipped == []
 

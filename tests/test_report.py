@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from asl_nb import report as module
 from asl_nb.core.errors import InputError
 from asl_nb.data.datasets import ClipDataset
+from asl_nb.evaluation import report as module
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)
 from asl_nb.evaluation.report import make_report, render_page, report_on, share_without_hands, write_report
-from asl_nb.evaluation.scores import (Predictions, best_guesses, confusion_counts, evaluate, examine, list_answers,
-                                      signer_bootstrap_ci, summarise)
+from asl_nb.evaluation.scores import (Predictions, best_guesses, confusion_counts, evaluate, predict_dataset,
+                                      signer_bootstrap_ci)
 from asl_nb.network.model import ASLModel
 
 SIGNS = ("hello", "please", "mom", "dad", "go")
@@ -33,7 +33,7 @@ def make_clip(seed, frames=4):
     return clip
 
 
-def make_examination(labels, participants, signs=SIGNS, seed=0, skill=2.):
+def make_predictions(labels, participants, signs=SIGNS, seed=0, skill=2.):
     "Random answers that are right more often than not."
     rng, labels = np.random.default_rng(seed), np.asarray(labels)
     logits = rng.normal(0, 1.5, (len(labels), len(signs)))
@@ -44,8 +44,8 @@ def make_examination(labels, participants, signs=SIGNS, seed=0, skill=2.):
 
 
 @pytest.fixture(scope="module")
-def examination():
-    return make_examination(np.arange(60) % 5, [f"person {number//15}" for number in range(60)])
+def predictions():
+    return make_predictions(np.arange(60) % 5, [f"person {number//15}" for number in range(60)])
 
 
 class Page(HTMLParser):
@@ -91,8 +91,8 @@ def written(report, folder):
     return check_page(path.read_text()), json.loads((folder/"report.json").read_text())
 
 
-def test_the_page_stands_alone_and_agrees_with_the_json(examination, tmp_path):
-    report = report_on(examination, temperature=1.5, trained_on="recordings", title="A <b>title</b>", most_pairs=2)
+def test_the_page_stands_alone_and_agrees_with_the_json(predictions, tmp_path):
+    report = report_on(predictions, temperature=1.5, trained_on="recordings", title="A <b>title</b>", most_pairs=2)
     page, numbers = written(report, tmp_path/"report")
     assert numbers == report.as_dict()
     assert "NaN" not in (tmp_path/"report"/"report.json").read_text()
@@ -114,21 +114,21 @@ def test_the_page_stands_alone_and_agrees_with_the_json(examination, tmp_path):
     assert page.tags.count("img") == 7 + 2*len(numbers["pairs"])
 
 
-def test_numbers_are_those_of_the_evaluation(examination):
-    report, scores = report_on(examination), summarise(examination)
+def test_numbers_are_those_of_the_evaluation(predictions):
+    report, scores = report_on(predictions), predictions.evaluate()
     assert report.scores == scores
-    right = (examination.logits.argmax(-1) == examination.labels).numpy()
-    assert report.scores.top1 == pytest.approx(right.mean())
+    correct = (predictions.logits.argmax(-1) == predictions.labels).numpy()
+    assert report.scores.top1 == pytest.approx(correct.mean())
     for bins in (report.by_length, report.by_missing_hands):
         assert sum(each.clips for each in bins) == 60
-        assert sum(each.clips*each.top1 for each in bins) == pytest.approx(right.sum())
-    assert sum(mistake["clips"] for mistake in report.confusions) == (~right).sum()
+        assert sum(each.clips*each.top1 for each in bins) == pytest.approx(correct.sum())
+    assert sum(mistake["clips"] for mistake in report.confusions) == (~correct).sum()
     assert min(score.top1 for score in scores.per_participant.values()) == scores.per_participant[report.worst_signer].top1
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "$x_{$", "a"*300, "{{ 7*7 }}", "日本 ☃", "' & ;"])
 def test_foreign_names_do_no_harm(name, tmp_path):
-    plain = make_examination(np.arange(20) % 5, ["ana"]*10 + [name]*10, skill=.5)
+    plain = make_predictions(np.arange(20) % 5, ["ana"]*10 + [name]*10, skill=.5)
     report = report_on(replace(plain, dataset=replace(plain.dataset, classes=(name, *SIGNS[1:]), sequence_ids=[name]*20)),
                        title=name, most_pairs=1)
     page, numbers = written(report, tmp_path)
@@ -137,7 +137,7 @@ def test_foreign_names_do_no_harm(name, tmp_path):
 
 
 def test_one_signer_has_no_interval(tmp_path):
-    report = report_on(make_examination(np.arange(10) % 5, ["ana"]*10), most_pairs=1)
+    report = report_on(make_predictions(np.arange(10) % 5, ["ana"]*10), most_pairs=1)
     page, numbers = written(report, tmp_path)
     assert numbers["intervals"] == {"top1": None, "top3": None, "top5": None}
     assert "No interval over signers can be given" in "".join(page.texts)
@@ -145,7 +145,7 @@ def test_one_signer_has_no_interval(tmp_path):
 
 @pytest.mark.parametrize("skill", [20., -20.])
 def test_one_clip(skill, tmp_path):
-    report = report_on(make_examination([1], ["ana"], skill=skill))
+    report = report_on(make_predictions([1], ["ana"], skill=skill))
     page, numbers = written(report, tmp_path)
     assert numbers["scores"]["clips"] == 1 and numbers["scores"]["top1"] == float(skill > 0)
     assert ("No clip was taken for another sign" in "".join(page.texts)) == (skill > 0)
@@ -153,7 +153,7 @@ def test_one_clip(skill, tmp_path):
 
 
 def test_a_sign_with_a_single_clip(tmp_path):
-    report = report_on(make_examination([0, 0, 0, 1, 1, 2], ["ana", "ben"]*3, skill=-3.), most_pairs=3)
+    report = report_on(make_predictions([0, 0, 0, 1, 1, 2], ["ana", "ben"]*3, skill=-3.), most_pairs=3)
     page, numbers = written(report, tmp_path)
     assert numbers["scores"]["per_sign"]["mom"]["clips"] == 1
     assert set(numbers["scores"]["per_sign"]) == {"hello", "please", "mom"}, "signs without clips have no score"
@@ -162,14 +162,14 @@ def test_a_sign_with_a_single_clip(tmp_path):
 @pytest.mark.parametrize("people,trained_on,expected", [(["ana", "ben"], "recordings", []), (["synthetic01", "ben"], None, ["Synthetic clips."]),
                                                        (["synthetic01", "synthetic02"], "synthetic", ["Synthetic model.", "Synthetic clips."])])
 def test_the_page_says_synthetic_plainly(people, trained_on, expected, tmp_path):
-    page, numbers = written(report_on(make_examination([0, 1, 2, 3], people*2), trained_on=trained_on, most_pairs=0), tmp_path)
+    page, numbers = written(report_on(make_predictions([0, 1, 2, 3], people*2), trained_on=trained_on, most_pairs=0), tmp_path)
     assert [text for text in page.texts if text.startswith("Synthetic")] == expected
 
 
 def test_many_signs(tmp_path):
     signs = tuple(f"sign{number}" for number in range(250))
     rng = np.random.default_rng(0)
-    report = report_on(make_examination(rng.integers(0, 250, 500), [f"p{number}" for number in rng.integers(0, 21, 500)], signs, skill=4.), most_pairs=1)
+    report = report_on(make_predictions(rng.integers(0, 250, 500), [f"p{number}" for number in rng.integers(0, 21, 500)], signs, skill=4.), most_pairs=1)
     page, numbers = written(report, tmp_path)
     assert len(page.tables[2]) == 1 + len(numbers["scores"]["per_sign"])
     assert len(module.most_confused_signs(report)) <= 20
@@ -177,7 +177,7 @@ def test_many_signs(tmp_path):
 
 def test_signs_that_the_model_does_not_know(tmp_path):
     torch.manual_seed(0)
-    dataset = make_examination([0, 1, 2, 3, 4, 4], ["ana", "ben"]*3).dataset
+    dataset = make_predictions([0, 1, 2, 3, 4, 4], ["ana", "ben"]*3).dataset
     model = ASLModel(num_classes=3, dim=16)
     model.temperature = 2.
     report = make_report(model, ("please", "hello", "yes"), replace(dataset, skipped=["broken.parquet: <empty>"]))
@@ -187,8 +187,8 @@ def test_signs_that_the_model_does_not_know(tmp_path):
     with pytest.raises(InputError, match="known to the model"): make_report(model, ("a", "b", "c"), dataset)
 
 
-def test_a_full_disk_leaves_the_old_report_as_it_was(examination, tmp_path, monkeypatch):
-    report = report_on(examination, most_pairs=1)
+def test_a_full_disk_leaves_the_old_report_as_it_was(predictions, tmp_path, monkeypatch):
+    report = report_on(predictions, most_pairs=1)
     write_report(report, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     write, left = Path.write_bytes, [4]
@@ -204,8 +204,8 @@ def test_a_full_disk_leaves_the_old_report_as_it_was(examination, tmp_path, monk
     assert list((tmp_path/"fresh").iterdir()) == []
 
 
-def test_places_that_cannot_be_written(examination, tmp_path):
-    report = report_on(examination, most_pairs=1)
+def test_places_that_cannot_be_written(predictions, tmp_path):
+    report = report_on(predictions, most_pairs=1)
     (tmp_path/"file").write_text("x")
     with pytest.raises(InputError, match="file"): write_report(report, tmp_path/"file")
     with pytest.raises(InputError, match="file"): write_report(report, tmp_path/"file"/"below")
@@ -214,15 +214,15 @@ def test_places_that_cannot_be_written(examination, tmp_path):
     assert [path.name for path in (tmp_path/"folder").iterdir()] == ["report.json"]
 
 
-def test_a_second_report_is_the_same(examination, tmp_path):
-    report = report_on(examination, most_pairs=1)
-    one, two = write_report(report, tmp_path/"one"), write_report(report_on(examination, most_pairs=1), tmp_path/"two")
+def test_a_second_report_is_the_same(predictions, tmp_path):
+    report = report_on(predictions, most_pairs=1)
+    one, two = write_report(report, tmp_path/"one"), write_report(report_on(predictions, most_pairs=1), tmp_path/"two")
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_template_with_a_wrong_name_fails_loudly(examination, monkeypatch):
+def test_a_template_with_a_wrong_name_fails_loudly(predictions, monkeypatch):
     monkeypatch.setattr(module, "PAGE_TRUST", "{{ report.nonsense }}")
-    with pytest.raises(Exception, match="nonsense"): render_page(report_on(examination, most_pairs=0), dict.fromkeys(
+    with pytest.raises(Exception, match="nonsense"): render_page(report_on(predictions, most_pairs=0), dict.fromkeys(
         ("signers", "most_confused", "confusion", "length", "hands"), b"x"), [])
 
 
@@ -272,23 +272,23 @@ def test_fitted_temperature_has_the_lowest_loss():
 
 
 def test_intervals():
-    right, people = np.array([1, 1, 1, 1, 0, 0, 1, 0], dtype=bool), list("aaaabbbb")
-    low, high = signer_bootstrap_ci(right, people)
-    assert (low, high) == (.25, 1.) and signer_bootstrap_ci(right, people, seed=0) == (low, high)
+    correct, people = np.array([1, 1, 1, 1, 0, 0, 1, 0], dtype=bool), list("aaaabbbb")
+    low, high = signer_bootstrap_ci(correct, people)
+    assert (low, high) == (.25, 1.) and signer_bootstrap_ci(correct, people, seed=0) == (low, high)
     assert signer_bootstrap_ci(np.ones(8, bool), people) == (1., 1.)
-    assert signer_bootstrap_ci(right, ["a"]*8) is None
+    assert signer_bootstrap_ci(correct, ["a"]*8) is None
 
 
-def test_examination_and_evaluation_agree(examination):
-    listed = list_answers(examination)
-    scores = summarise(examination)
-    for top_k in (1, 3, 5): assert (listed.place <= top_k).mean() == pytest.approx(getattr(scores, f"top{top_k}"))
-    assert confusion_counts(examination.logits, examination.labels, SIGNS).clips.sum() == (~listed.right).sum()
+def test_predictions_and_evaluation_agree(predictions):
+    listed = predictions.answers()
+    scores = predictions.evaluate()
+    for top_k in (1, 3, 5): assert (listed["rank"] <= top_k).mean() == pytest.approx(getattr(scores, f"top{top_k}"))
+    assert confusion_counts(predictions.logits, predictions.labels, SIGNS).clips.sum() == (~listed.correct).sum()
     torch.manual_seed(0)
     model = ASLModel(num_classes=5, dim=16)
-    answered = examine(model, SIGNS[::-1], examination.dataset)
+    answered = predict_dataset(model, SIGNS[::-1], predictions.dataset)
     assert answered.classes == SIGNS[::-1] and [answered.classes[label] for label in answered.labels] == listed.sign.tolist()
-    assert evaluate(model, SIGNS[::-1], examination.dataset) == summarise(answered)
+    assert evaluate(model, SIGNS[::-1], predictions.dataset) == answered.evaluate()
 
 
 def test_frames_without_hands():

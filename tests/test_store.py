@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_nb import store as module
+import asl_nb.data.store as module
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.store import (DATA, INDEX, JOURNAL, SUMMARY, bytes_needed, forget_temporary_stores, open_store,

@@ -25,7 +25,7 @@ from ..core.errors import InputError
 from ..core.progress import progress_bar
 from ..data.drawing import draw_frame
 from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
-from ..data.resampling import resample_clip
+from ..data.resampling import evenly_spaced, resample_clip
 
 # %% ../../nbs/capture/02_extractor.ipynb #c023
 def frame_from(
@@ -150,7 +150,7 @@ def draw_over(
     mirrored:bool=False, # the video is a mirror image, and the landmarks are not
 ) -> Figure:
     "The landmarks over the images they were found in, to check by eye."
-    chosen = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
+    chosen = evenly_spaced(len(clip), count)
     figure, axes = plt.subplots(1, len(chosen), figsize=(2.6*len(chosen), 2), dpi=80, squeeze=False)
     for axis, t, image in zip(axes[0], chosen, images_near(path, seconds[chosen])):
         height, width = image.shape[:2]

@@ -26,7 +26,7 @@ from .keypoints import frame_files
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..data.clips import write_clip
-from ..data.datasets import SIGN_MAP, TABLE
+from ..data.layout import SIGN_MAP, TABLE
 
 # %% ../../nbs/capture/05_recordings.ipynb #c066
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".mts",

@@ -9,9 +9,7 @@ __all__ = ['in_notebook', 'progress_bar']
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 # %% ../../nbs/core/03_progress.ipynb #c006
 def in_notebook() -> bool:
@@ -20,12 +18,14 @@ def in_notebook() -> bool:
     return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 # %% ../../nbs/core/03_progress.ipynb #c010
+if TYPE_CHECKING: from tqdm import tqdm
+
 def progress_bar(
     iterable:Iterable[Any], # what to go through
     description:str, # shown before the bar
     total:int|None=None, # number of items, if `len` cannot tell
     disable:bool=False, # True: never show a bar
-) -> tqdm: # the same items, in order
+) -> "tqdm": # the same items, in order
     "Go through something and show how far we are, if somebody watches."
     from tqdm.auto import tqdm as visible_bar
     hidden = disable or "TQDM_DISABLE" in os.environ or not (in_notebook() or sys.stderr.isatty())

@@ -29,8 +29,9 @@ from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from .clips import write_clip
-from .datasets import ASL25, ClipDataset, SIGN_MAP, TABLE, sign_names
+from .datasets import ClipDataset
 from .landmarks import MIRROR, NUM_LANDMARKS, PARTS, POSE, canonical_face
+from .layout import ASL25, SIGN_MAP, TABLE, sign_names
 
 # %% ../../nbs/data/09_synthetic.ipynb #c008
 KNUCKLES = np.array([[2.2, 2.2, .6], [2.7, 9.2, 0], [.6, 9.6, 0], [-1.4, 9, 0], [-3.2, 8, 0]]) # thumb … little finger

@@ -25,9 +25,9 @@ from matplotlib.axes import Axes
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.datasets import dataset_layout, parse_names, read_table
+from ..data.layout import dataset_layout, parse_names, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
-from ..evaluation.scores import evaluate, examine
+from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import TrainingConfig, config_from
@@ -179,11 +179,11 @@ def run_once(
     if checkpoints(folder): run = resume(folder, report=None, on_epoch_end=watch)
     else: run = train(replace(config, out=str(folder)), report=None, on_epoch_end=watch)
     if run is None: raise InputError("crossval: works in one process; start it several times instead of with torchrun")
-    predictions, people = examine(run.model, run.classes, run.splits.test), run.test.per_participant
+    predictions, people = predict_dataset(run.model, run.classes, run.splits.test), run.test.per_participant
     return FoldResult(
         variant=variant, fold=fold, seed=config.seed, data=Path(config.data).name, settings=settings_of(config),
         participants={name: score.top1 for name, score in people.items()},
-        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.set_aside,
+        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.excluded,
         top1=run.test.top1, top5=run.test.top5, last_epochs=last_epochs, parameters=count_parameters(run.model),
         seconds=run.seconds, classes=list(run.classes),
         logits=[[round(each, 4) for each in row] for row in predictions.logits.tolist()],
@@ -206,10 +206,10 @@ def read_result(path:Path) -> FoldResult:
                          "delete it, and its run is done again") from None
 
 def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: not done yet
-    "The result of a run that is done; `InputError` if it was made with other settings."
+    "The result of a run that is done, also by an earlier version; `InputError` if it was made with other settings."
     if not path.exists(): return None
     found = read_result(path)
-    if found.settings != settings_of(config):
+    if settings_of(config_from(found.settings, str(path))) != settings_of(config):
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 

@@ -27,7 +27,9 @@ from torch.utils.data import DataLoader
 from ..core.errors import InputError
 from ..core.files import partial_files
 from ..data.batches import Batch, balanced_weights, make_loader
-from ..data.datasets import Splits, dataset_layout, load_splits, read_table, split_dataset, stratified_sample
+from ..data.datasets import Splits, load_splits, split_dataset
+from ..data.layout import dataset_layout, read_table
+from ..data.splits import SplitPlan, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
@@ -36,7 +38,7 @@ from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import TrainingConfig, config_from, quick_version
+from .configuration import TrainingConfig, config_from
 from .engine import Engine, optimisations
 from .hardware import seed_everything
 from .loop import EpochProgress, StepResult, train_epoch, validate_epoch
@@ -50,17 +52,17 @@ def load_data(
     config:TrainingConfig,
 ) -> Splits: # `.train`, `.validation` and `.test`, signer-disjoint
     "The data that a configuration asks for, in three parts. Raises `InputError` if they leave only one sign."
-    split: dict[str, Any] = dict(
+    plan = SplitPlan(
         signs=signs_to_train(config), test_participants=config.test_participants, test_share=config.test_share,
         validation_participants=config.validation_participants, validation_share=config.validation_share,
         seed=config.seed)
     if config.data != "synthetic":
-        splits = load_splits(config.data, max_len=config.max_len, max_samples=config.max_samples,
-                             skip_bad=config.skip_bad, **split)
+        splits = load_splits(config.data, plan, max_len=config.max_len, max_samples=config.max_samples,
+                             skip_bad=config.skip_bad)
     else:
         dataset = synthetic_dataset(config.synthetic_signers, config.synthetic_clips, seed=config.seed)
         rows = stratified_sample(dataset.table(), config.max_samples or len(dataset), config.seed)
-        splits = split_dataset(dataset.select(rows), **split)
+        splits = split_dataset(dataset.select(rows), plan)
     if len(splits.train.classes) < 2:
         raise InputError(f"signs: only {splits.train.classes[0]} can be trained; a model needs at least two signs")
     return splits
@@ -68,7 +70,7 @@ def load_data(
 QUICK_SIGNS = 20
 
 def signs_to_train(config:TrainingConfig) -> str|list[str]:
-    "The signs asked for; a quick run of a large vocabulary takes those with most clips, so that a few clips cover them."
+    "The signs asked for; a quick run of a large vocabulary takes those with most clips."
     if not config.quick or config.signs != "all" or config.data == "synthetic": return config.signs
     folder = Path(config.data)
     table = read_table(folder/"train" if dataset_layout(folder) == "split" else folder, check_files=False)
@@ -112,8 +114,9 @@ def make_loaders(
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
     people, labels = splits.train.participants, splits.train.labels
     weights = balanced_weights(people, labels, config.balance) if config.balance else None
-    train_loader = make_loader(splits.train, config.batch_size*config.accumulation_steps, shuffle=True,
-                               seed=config.seed, frame_budget=budget, blur=config.length_jitter, weights=weights, **share)
+    clips_per_step = config.batch_size*config.accumulation_steps
+    train_loader = make_loader(splits.train, clips_per_step, shuffle=True, seed=config.seed, frame_budget=budget,
+                               blur=config.length_jitter, weights=weights, **share)
     if not len(splits.validation): return train_loader, None
     return train_loader, make_loader(splits.validation, config.batch_size, sort=True, **share)
 
@@ -175,7 +178,8 @@ class TrainerCheckpoints(TrainerState):
             "model": self.model.state_dict(), "average": self.average.state_dict() if self.average else {},
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {}, "history": asdict(self.history),
-            "seconds": self.seconds, "steps": self.steps, "max_micro_batch": self.engine.max_micro_batch, "ranks": ranks})
+            "seconds": self.seconds, "steps": self.steps, "ranks": ranks,
+            "max_micro_batch": self.engine.max_micro_batch})
 
     def restore(self,
         content:dict[str, Any], # of `load_checkpoint`
@@ -184,13 +188,15 @@ class TrainerCheckpoints(TrainerState):
         "Go back to where a checkpoint left off; `InputError` if it is another run's."
         check_same(content["run_fingerprint"], self.run_fingerprint(), file)
         if content["history"]["val_losses"] and not self.files.weights.exists():
-            raise InputError(f"{self.files.weights}: the best weights so far are missing; put the file back, or train anew")
+            raise InputError(f"{self.files.weights}: the best weights so far are missing; "
+                             "put the file back, or train anew")
         self.model.load_state_dict(content["model"])
         if self.average: self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scheduler.load_state_dict(content["scheduler"])
         if content["scaler"]: self.engine.accelerator.scaler.load_state_dict(content["scaler"])
-        self.history, self.seconds, self.steps = TrainingHistory(**content["history"]), content["seconds"], content["steps"]
+        self.history = TrainingHistory(**content["history"])
+        self.seconds, self.steps = content["seconds"], content["steps"]
         self.engine.max_micro_batch = content["max_micro_batch"]
         mine = content["ranks"][self.engine.rank]
         self.progress = EpochProgress(**mine["progress"])
@@ -315,7 +321,7 @@ def train(
     on_epoch_end:OnEpochEnd|None=None, # called after each epoch
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
-    if config.quick: config = quick_version(config)
+    if config.quick: config = config.quick_version()
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
     splits = load_data(config)
@@ -354,11 +360,12 @@ def describe_splits(splits:Splits) -> list[str]:
     if splits.only_signer:
         lines.append(f"one signer {splits.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in splits.train.summary().sum(axis=1).items() if clips == 1]
-    if few: lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
-    if splits.set_aside:
-        listed = ", ".join(f"{sign} ({count})" for sign, count in splits.set_aside.items())
-        lines.append(f"excluded   {sum(splits.set_aside.values()):>6} test clips of signs that no training signer makes: "
-                     f"{listed}")
+    if few:
+        lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
+    if splits.excluded:
+        listed = ", ".join(f"{sign} ({count})" for sign, count in splits.excluded.items())
+        count = sum(splits.excluded.values())
+        lines.append(f"excluded   {count:>6} test clips of signs that no training signer makes: {listed}")
     return lines + [f"skipped    {line}" for line in splits.skipped]
 
 def describe_start(path:str, known:list[str]) -> str:

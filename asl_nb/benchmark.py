@@ -45,7 +45,7 @@ from .capture.video import load_library, open_video, read_video
 from .core.errors import InputError
 from .data.batches import Batch, make_loader
 from .data.clips import read_clip, write_clip
-from .data.inspection import describe_inspection, inspect_dataset
+from .data.inspection import inspect_dataset
 from .data.landmarks import NUM_LANDMARKS
 from .data.layout import SIGN_MAP, TABLE
 from .data.store import pack_clips
@@ -317,7 +317,7 @@ def measure_inspection(bench:Workbench) -> list[Row]:
     "Seconds to inspect a label table, against reading it with pandas."
     count, folder = 2_000 if bench.quick else CLIPS, bench.folder/"labels"
     write_labels(folder, count)
-    def ours() -> Any: return describe_inspection(inspect_dataset(folder, table_only=True))
+    def ours() -> Any: return inspect_dataset(folder, table_only=True).describe()
     def pandas() -> Any: return pd.read_csv(folder/TABLE, dtype=str)
     turns = take_turns({"ours": ours, "pandas": pandas}, bench.seconds, least=1 if bench.quick else 3)
     return [Row(f"inspecting {count:,} labels", "s", turns["ours"].best, turns["pandas"].best,

@@ -35,7 +35,7 @@ from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
 from .data.datasets import pack_folder
-from .data.inspection import describe_inspection, inspect_dataset, write_inspection
+from .data.inspection import inspect_dataset
 from .data.layout import ASL25, parse_names
 from .data.preparation import describe_preparation, prepare
 from .data.splits import SplitPlan
@@ -417,8 +417,8 @@ def inspect_command(
 ) -> None:
     "Balance, lengths, missing parts, handedness, duplicates and odd clips of a dataset."
     found = inspect_dataset(dataset, table_only, skip_bad)
-    for line in [json.dumps(found.as_dict())] if as_json else describe_inspection(found): typer.echo(line)
-    if out is not None: write_inspection(found, out)
+    for line in [json.dumps(found.as_dict())] if as_json else found.describe(): typer.echo(line)
+    if out is not None: found.write(out)
 
 @app.command("prepare")
 def prepare_command(

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.datasets import pack_folder
-from asl_nb.data.inspection import (STEPS, browse_clips, content_hash, describe_inspection, dominant_hand, hand_path,
-                                    inspect_dataset, inspect_table, look_at, missing_parts, suspicions,
-                                    write_inspection)
+from asl_nb.data.inspection import (ClipBrowser, STEPS, content_hash, dominant_hand, hand_path, inspect_dataset,
+                                    inspect_table, look_at, missing_parts, suspicions)
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.layout import SIGN_MAP, TABLE, read_table
 from asl_nb.data.synthetic import synthetic_dataset, write_synthetic
@@ -113,7 +112,7 @@ def test_findings_of_a_plain_folder(folder):
     np.testing.assert_array_equal(found.clip(7), read_clip(folder/names[2]))
     assert found.clips.frames.tolist() == [len(read_clip(folder/name)) for name in names]
     assert state(folder) == before
-    text = "\n".join(describe_inspection(found))
+    text = "\n".join(found.describe())
     assert f"{names[2]} = {names[7]}" in text and "frozen" in text
 
 
@@ -126,7 +125,7 @@ def test_duplicates_and_signers_across_sides(folder):
     shutil.rmtree(folder.parent/"split")
     found = inspect_dataset(split(folder, [0, 1, 6, 7]), progress=False)
     assert found.shared_signers == ["synthetic01", "synthetic02"] and found.untrained_signs == ["go", "please"]
-    lines = describe_inspection(found)
+    lines = found.describe()
     assert any("signers in train and in test: 2" in line for line in lines) and any("signs only in test: 2" in line for line in lines)
 
 
@@ -165,9 +164,9 @@ def test_unreadable_clips_are_refused_with_a_count_or_listed(folder):
 def test_folder_without_a_readable_clip(folder, tmp_path):
     for name in read_table(folder).path: (folder/name).unlink()
     found = inspect_dataset(folder, skip_bad=True, progress=False)
-    assert [path.name for path in write_inspection(found, tmp_path/"report")] == ["inspection.json", "balance.png"]
-    assert any("cannot be read: 12" in line for line in describe_inspection(found))
-    browser = browse_clips(found)
+    assert [path.name for path in found.write(tmp_path/"report")] == ["inspection.json", "balance.png"]
+    assert any("cannot be read: 12" in line for line in found.describe())
+    browser = ClipBrowser(found)
     assert browser.children[2].children[0].value == "no clip is like this"
     assert "image/png" in browser._repr_mimebundle_()
 
@@ -176,18 +175,18 @@ def test_one_signer_and_one_clip():
     table = pd.DataFrame([("a.parquet", "ana", "1", "hello")], columns=["path", "participant_id", "sequence_id", "sign"])
     found = inspect_table(table)
     assert found.rare_signs.loc["hello"].tolist() == [1, 1]
-    assert describe_inspection(found)[-2:] == ["  signs with a single clip: 1 (hello)", "  signs with a single signer: 1 (hello)"]
+    assert found.describe()[-2:] == ["  signs with a single clip: 1 (hello)", "  signs with a single signer: 1 (hello)"]
 
 
 def test_report_is_whole_and_leaves_no_figure_open(made, tmp_path):
     found, figures = inspect_dataset(made, progress=False), plt.get_fignums()
-    files = write_inspection(found, tmp_path/"Bericht über 手话")
+    files = found.write(tmp_path/"Bericht über 手话")
     assert plt.get_fignums() == figures
     def refuse(constant): raise AssertionError(constant)
     assert json.loads(files[0].read_text(encoding="utf-8"), parse_constant=refuse) == found.as_dict()
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files[1:]) and len(files) == 6
     assert sorted(os.listdir(tmp_path/"Bericht über 手话")) == sorted(path.name for path in files)
-    with pytest.raises(InputError, match="cannot be written"): write_inspection(found, files[0]/"under a file")
+    with pytest.raises(InputError, match="cannot be written"): found.write(files[0]/"under a file")
     assert plt.get_fignums() == figures
 
 
@@ -198,7 +197,7 @@ def test_not_a_folder_of_clips(tmp_path):
 
 def test_browser_filters(made):
     found = inspect_dataset(made, progress=False)
-    filters, listed, _ = browse_clips(found).children
+    filters, listed, _ = ClipBrowser(found).children
     sign, signer, hand = filters.children
     assert len(listed.options) == 12
     sign.value, signer.value = "go", "synthetic02"
@@ -224,7 +223,7 @@ def test_real_label_table_without_a_clip(tmp_path):
     (tmp_path/TABLE).write_bytes(gzip.decompress((SAMPLE/"train_all_labels.csv.gz").read_bytes()))
     shutil.copy(SAMPLE/SIGN_MAP, tmp_path)
     found = inspect_dataset(tmp_path, table_only=True)
-    files = write_inspection(found, tmp_path/"report")
+    files = found.write(tmp_path/"report")
     content = json.loads(files[0].read_text())
     assert (content["clips"], len(content["signs"]), len(content["signers"]), len(content["not_read"])) == (94477, 250, 21, 94477)
     assert content["single_clip_or_signer"] == {} and 1 < content["imbalance"]["signers"]["ratio"] < 2

@@ -49,7 +49,8 @@ def shoulder_width(
     shoulders:Tensor, # `(B, T, 2, A)`
 ) -> Tensor: # `(B,)`, NaN where the shoulders were never seen together
     "The clip's mean distance between the shoulders in the picture."
-    return (shoulders[:, :, 0, :2] - shoulders[:, :, 1, :2]).norm(dim=-1).nanmean(1)
+    distance:Tensor = (shoulders[:, :, 0, :2] - shoulders[:, :, 1, :2]).norm(dim=-1)
+    return distance.nanmean(1)
 
 def body_scale(
     shoulders:Tensor, # `(B, T, 2, A)`

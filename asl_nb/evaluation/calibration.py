@@ -66,7 +66,7 @@ def fit_temperature(
     logits:Tensor, # `(N, K)` of clips that the model has not learnt from
     labels:Tensor, # `(N,)`
 ) -> float: # within `TEMPERATURES`
-    "The temperature at which the labels are most probable. Raises `ValueError` for no clips or logits that are not finite."
+    "The temperature at which the labels are most probable. Raises `ValueError` for no clips, or NaN or infinity."
     if logits.ndim != 2 or not len(logits):
         raise ValueError(f"a temperature needs at least one clip, received logits: {tuple(logits.shape)}")
     if not logits.isfinite().all(): raise ValueError("logits must be finite, received: NaN or infinity")

@@ -168,14 +168,16 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]: # for JSON
         "The same in plain dictionaries, lists and numbers."
         tables = {name: getattr(self, name).to_dict("index") for name in ("parts", "moments")}
-        return {"sign": self.sign, "probability": self.probability, "guesses": [asdict(guess) for guess in self.guesses],
-                **tables, "attention": self.attention.to_dict("list")}
+        guesses = [asdict(guess) for guess in self.guesses]
+        return {"sign": self.sign, "probability": self.probability, "guesses": guesses, **tables,
+                "attention": self.attention.to_dict("list")}
 
     def lines(self) -> list[str]:
         "The same in words, the most important part first."
-        attended, guessed = self.attention.pooling.argmax(), self.guesses[0].sign
+        guessed = self.guesses[0].sign
+        attended = f"most attention on frame {self.attention.pooling.argmax()} of {len(self.clip)}"
         lines = ["guesses: " + ", ".join(f"{guess.sign} {guess.probability:.1%}" for guess in self.guesses),
-                 f"explained: {self.sign}, {self.probability:.1%}; most attention on frame {attended} of {len(self.clip)}"]
+                 f"explained: {self.sign}, {self.probability:.1%}; {attended}"]
         for part, row in self.parts[self.parts.seen > 0].sort_values("evidence", ascending=False).iterrows():
             changed = f", the answer is {row.answer}" if row.answer != guessed else ""
             lines.append(f"without {part}: {row.probability:.1%}{changed}")

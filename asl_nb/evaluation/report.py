@@ -64,8 +64,8 @@ def accuracy_in_bins(
     "How often clips with such values are recognised."
     values, bins = np.asarray(values), np.digitize(values, edges[1:-1])
     groups = [bins == number for number in np.unique(bins)]
-    return [Bin(float(values[inside].min()), float(values[inside].max()), int(inside.sum()), float(correct[inside].mean()))
-            for inside in groups]
+    return [Bin(float(values[inside].min()), float(values[inside].max()), int(inside.sum()),
+                float(correct[inside].mean())) for inside in groups]
 
 def quantile_edges(
     values:np.ndarray, # `(N,)`
@@ -168,7 +168,8 @@ def report_on(
         by_length=accuracy_in_bins(dataset.lengths, correct, quantile_edges(dataset.lengths)),
         by_missing_hands=accuracy_in_bins(handless, correct, np.linspace(0, 1, 6)), temperature=temperature,
         calibration_error={name: calibration_error(logits, labels, each) for name, each in temperatures.items()},
-        reliability={name: reliability_table(logits, labels, each).to_dict("records") for name, each in temperatures.items()},
+        reliability={name: reliability_table(logits, labels, each).to_dict("records")
+                     for name, each in temperatures.items()},
         selective=at_coverages(selective_accuracy(logits, labels, temperature)).to_dict("records"),
         predictions=predictions)
 

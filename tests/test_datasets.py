@@ -489,6 +489,31 @@ def test_takes_of_a_single_person_are_divided():
         with pytest.raises(InputError, match=fault): split_dataset(dataset, SplitPlan(**options))
 
 
+def test_every_named_test_signer_is_tested_and_nobody_else():
+    dataset = memory([(signer, sign) for signer in "abcde" for sign in ("hello", "bye")])
+    parts = split_dataset(dataset, SplitPlan(test_participants="b,d", validation_participants="e"))
+    assert {name: part.signers for name, part in parts.parts.items()} == {
+        "train": ("a", "c"), "validation": ("e",), "test": ("b", "d")}
+    by_share = split_dataset(dataset, SplitPlan(test_participants=["d", "b"], seed=7))
+    assert by_share.test.signers == ("b", "d") and not set(by_share.train.signers + by_share.validation.signers) & set("bd")
+
+
+def test_the_seed_chooses_who_validates():
+    "Of several people other seeds choose other people, and of one person other takes; the same seed chooses the same."
+    several = memory([(signer, sign) for signer in "abcdef" for sign in ("hello", "bye")])
+    alone = memory([("me", sign) for sign in ("hello", "bye") for _ in range(10)])
+    def validation(dataset, seed, **plan):
+        return tuple(split_dataset(dataset, SplitPlan(seed=seed, **plan)).validation.sequence_ids)
+    chosen = [validation(several, seed, test_participants="a") for seed in range(8)]
+    assert chosen == [validation(several, seed, test_participants="a") for seed in range(8)] and len(set(chosen)) > 1
+    # the test part is fixed here, so that only the choice of validation takes can differ
+    tested = alone.select(slice(0, 20, 5))
+    rest = alone.select([row for row in range(20) if row % 5])
+    def takes(seed): return tuple(split_dataset(rest, SplitPlan(seed=seed), tested).validation.sequence_ids)
+    chosen = [takes(seed) for seed in range(8)]
+    assert chosen == [takes(seed) for seed in range(8)] and len(set(chosen)) > 1
+
+
 def test_two_people_are_divided_and_not_their_takes():
     dataset = memory([(signer, sign) for signer in ("me", "you") for sign in ("hello", "bye") for _ in range(5)])
     parts = split_dataset(dataset, SplitPlan(validation_share=0))

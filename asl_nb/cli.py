@@ -31,7 +31,7 @@ from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
 from .capture.recordings import Labelling
-from .capture.video import read_video, video_facts
+from .capture.video import VideoWriter, read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
@@ -341,7 +341,7 @@ def live_command(
         help="folder for a labelled image of every sign that is probable enough; not given: none is kept")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
     least:Annotated[float, typer.Option(
-        help="threshold: probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.sure,
+        help="threshold: probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.min_confidence,
     spotter:SpotterName="learned",
     as_json:Json=False,
 ) -> None:
@@ -353,12 +353,13 @@ def live_command(
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), cutting=SegmentationConfig(sure=least))
+    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), segmentation=SegmentationConfig(min_confidence=least))
     def report(event:Event) -> None: typer.echo(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            if headless: write_live(session, images, report, out, rate if 0 < rate <= 120 else 30)
+            written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
+            if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
     for path in session.saved: typer.echo(f"saved {path}", err=True)

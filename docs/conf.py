@@ -8,11 +8,13 @@ settings.read(HERE.parent/"settings.ini", encoding="utf-8")
 about = settings["DEFAULT"]
 project, author, release, copyright = about["title"], about["author"], about["version"], about["copyright"]
 html_title = project
-extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxcontrib.mermaid", "sphinx.ext.mathjax", "sphinx.ext.githubpages"]
+extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "sphinxcontrib.mermaid", "sphinx.ext.mathjax",
+              "sphinx.ext.githubpages"]
 
 nb_execution_mode = "off"  # the notebooks are executed by the tests; here their committed outputs are shown
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "fieldlist", "attrs_inline", "tasklist", "strikethrough", "alert"]
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "fieldlist", "attrs_inline", "tasklist",
+                          "strikethrough", "alert"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 myst_dmath_allow_space = myst_dmath_allow_digits = False  # "$5 and $6" is money
@@ -40,7 +42,8 @@ html_show_sourcelink = html_copy_source = False
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "logo": {"text": project}, "github_url": about["git_url"], "navbar_align": "left", "navbar_center": [],
-    "navbar_end": ["theme-switcher", "navbar-icon-links"], "navbar_persistent": ["search-button-field"], "search_as_you_type": True,
+    "navbar_end": ["theme-switcher", "navbar-icon-links"], "navbar_persistent": ["search-button-field"],
+    "search_as_you_type": True,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []}, "article_header_start": [], "show_toc_level": 1,
     "navigation_with_keys": False,  # the arrow keys belong to sliders
     "back_to_top_button": False, "footer_start": ["copyright"], "footer_end": [],

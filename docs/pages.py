@@ -2,7 +2,8 @@
 
     python docs/pages.py [FOLDER]
 
-An exported function or class becomes an entry with its parameters, read from the comments beside them, above its source.
+An exported function or class becomes an entry with its parameters, read from the comments beside them, above its
+source.
 Symbols in backticks become links. nbs/sidebar.yml, which Quarto reads too, gives the order.
 """
 import ast
@@ -52,7 +53,8 @@ def module_of(notebook):
 
 def exported(notebook):
     "The statements of each exported cell."
-    return [ast.parse(cell.source).body for cell in notebook.cells if cell.cell_type == "code" and "#| export" in cell.source]
+    return [ast.parse(cell.source).body for cell in notebook.cells if cell.cell_type == "code"
+            and "#| export" in cell.source]
 
 
 def public(statements):
@@ -67,9 +69,12 @@ def comments_by_line(source):
 
 def type_and_help(annotation, default):
     "`Annotated[Path, Option(help=\"…\")]` is `Path` and a description."
-    told = [keyword.value.value for node in (annotation, default) if node for call in ast.walk(node) if isinstance(call, ast.Call)
-            for keyword in call.keywords if keyword.arg in ("help", "description") and isinstance(keyword.value, ast.Constant)]
-    if isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Annotated": annotation = annotation.slice.elts[0]
+    told = [keyword.value.value for node in (annotation, default) if node for call in ast.walk(node)
+            if isinstance(call, ast.Call)
+            for keyword in call.keywords if keyword.arg in ("help", "description")
+            and isinstance(keyword.value, ast.Constant)]
+    if isinstance(annotation, ast.Subscript) and getattr(annotation.value, "id", "") == "Annotated":
+        annotation = annotation.slice.elts[0]
     return annotation, told[0] if told else None
 
 
@@ -84,9 +89,11 @@ def parameters(node):
     for place, (argument, default) in enumerate(zip(plain, defaults)):
         if place == len(given.posonlyargs) > 0: rows.append(("/", None, None, None, None))
         rows.append((argument.arg, argument.arg, argument, argument.annotation, default))
-    if given.vararg: rows.append((f"*{given.vararg.arg}", given.vararg.arg, given.vararg, given.vararg.annotation, None))
+    if given.vararg:
+        rows.append((f"*{given.vararg.arg}", given.vararg.arg, given.vararg, given.vararg.annotation, None))
     elif given.kwonlyargs: rows.append(("*", None, None, None, None))
-    rows += [(argument.arg, argument.arg, argument, argument.annotation, default) for argument, default in zip(given.kwonlyargs, given.kw_defaults)]
+    rows += [(argument.arg, argument.arg, argument, argument.annotation, default)
+             for argument, default in zip(given.kwonlyargs, given.kw_defaults)]
     if given.kwarg: rows.append((f"**{given.kwarg.arg}", given.kwarg.arg, given.kwarg, given.kwarg.annotation, None))
     return [row for row in rows if row[1] not in ("self", "cls")]
 
@@ -100,14 +107,18 @@ def describe(node, comments, module, link, inside=""):
     "A definition as a Sphinx entry: signature, docstring, a list of parameters; for a class, its methods too."
     is_class = isinstance(node, ast.ClassDef)
     decorators = {ast.unparse(each) for each in node.decorator_list}
-    kind = "class" if is_class else "property" if decorators & {"property", "cached_property"} else "method" if inside else "function"
+    kind = "class" if is_class else "method" if inside else "function"
+    if decorators & {"property", "cached_property"}: kind = "property"
     source = node
-    if is_class: source = next((each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), node)
+    if is_class:
+        source = next((each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"),
+                      node)
     parts, fields = [], []
     for written, name, where, annotation, default in parameters(source):
         if name is None: parts.append(written); continue
         annotation, told = type_and_help(annotation, default)
-        parts.append(written + (f": {short(annotation)}" if annotation else "") + (f" = {short(default)}" if default else ""))
+        parts.append(written + (f": {short(annotation)}" if annotation else "")
+                     + (f" = {short(default)}" if default else ""))
         text = told or comments.get(where.end_lineno) or comments.get(getattr(default, "end_lineno", 0))
         if text: fields.append(f":param {name}: {link(text)}")
     returns = None if is_class else node.returns
@@ -119,7 +130,8 @@ def describe(node, comments, module, link, inside=""):
         methods = [each for each in public(node.body) if not isinstance(each, ast.ClassDef) and ast.get_docstring(each)]
         body += [describe(each, comments, module, link, f"{node.name}.") for each in methods]
     fence = "`"*(4 if inside else 5)
-    return f"{fence}{{py:{kind}}} {inside}{node.name}{signature}\n" + "\n".join(options) + "\n\n" + "\n\n".join(filter(None, body)) + f"\n{fence}"
+    lines, text = "\n".join(options), "\n\n".join(filter(None, body))
+    return f"{fence}{{py:{kind}}} {inside}{node.name}{signature}\n{lines}\n\n{text}\n{fence}"
 
 
 # ------------------------------------------------------------------ prose
@@ -138,14 +150,15 @@ class Links:
             module = module_of(notebook)
             self.modules.add(module)
             for node in (node for statements in exported(notebook) for node in public(statements)):
-                names = [node.name] + [f"{node.name}.{each.name}" for each in public(node.body) if isinstance(node, ast.ClassDef) and ast.get_docstring(each)]
+                names = [node.name] + [f"{node.name}.{each.name}" for each in public(node.body)
+                                       if isinstance(node, ast.ClassDef) and ast.get_docstring(each)]
                 for name in names:
                     self.symbols[f"{module}.{name}"] = f"{module}.{name}"
                     seen.setdefault(name, []).append(f"{module}.{name}")
         self.symbols |= {name: places[0] for name, places in seen.items() if len(places) == 1}
 
     def symbol(self, match):
-        "A word in backticks. Everyday words, such as train, are names of functions only with brackets or a module before them."
+        "A word in backticks. Everyday words, such as train, are names only with brackets or a module before them."
         name, brackets = match[1], match[2] or ""
         if name.startswith("asl_nb.") and not brackets and name in self.modules: return f"{{py:mod}}`{name}`"
         inside = name.removeprefix("asl_nb.")
@@ -178,7 +191,7 @@ class Links:
 
 # ------------------------------------------------------------------ cells
 def code_cell(cell, module, link, heading):
-    "An exported definition: its entry, and its source folded away. Everything else: code and outputs, without a kernel's widgets."
+    "An exported definition: its entry, and its source folded away. Everything else: code and outputs, no widgets."
     source = re.sub(r"^(#\||show_doc\().*\n?", "", cell.source, flags=re.M).strip("\n")
     tags, show, made = [], None, []
     if "#| echo: false" in cell.source: tags.append("remove-input")
@@ -193,7 +206,8 @@ def code_cell(cell, module, link, heading):
     if show:
         tags.append("hide-input")
         metadata["mystnb"] |= {"code_prompt_show": show, "code_prompt_hide": show}
-    outputs = [output for output in cell.outputs if drop_widget(output) and not ("show_doc(" in cell.source and "text/markdown" in output.get("data", {}))]
+    outputs = [output for output in cell.outputs if drop_widget(output)
+               and not ("show_doc(" in cell.source and "text/markdown" in output.get("data", {}))]
     for output in outputs:
         if "text/markdown" in output.get("data", {}): output.data["text/markdown"] = link(output.data["text/markdown"])
     return made + [nbformat.v4.new_code_cell(source, outputs=outputs, metadata=metadata | {"tags": tags})]
@@ -237,7 +251,8 @@ def make_page(path, notebook, links, place=""):
         elif cell.cell_type == "code" and not re.search(r"^#\| ?(hide|default_exp)", cell.source, re.M):
             cells += code_cell(cell, module, link, heading.replace("`", ""))
     for number, cell in enumerate(cells): cell["id"] = f"cell-{number}"
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}, "language_info": {"name": "python"}}
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                "language_info": {"name": "python"}}
     return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata))
 
 
@@ -251,7 +266,8 @@ def contents(made, titles):
     if wrong := set(core) - set(listed): raise SystemExit(f"nbs/sidebar.yml: core_path has {', '.join(sorted(wrong))}")
     def entry(name): return f"★ {titles[name]} <{name[:-6]}>" if name in core else name[:-6]
     lists = [(title, [entry(name) for name in names]) for title, names in sections]
-    lists.append(("The project", ["What it does, and what is measured <overview>", "rooms", "contributing", "changelog"]))
+    lists.append(("The project",
+                  ["What it does, and what is measured <overview>", "rooms", "contributing", "changelog"]))
     return "\n\n".join("```{toctree}\n:hidden:\n:caption: " + title + "\n\n" + "\n".join(names) + "\n```"
                        for title, names in lists)
 
@@ -290,8 +306,10 @@ def map_of_rooms(rooms):
     imports = {module_of(notebook): imports_of(notebook) for _, notebook in rooms}
     names = {module_of(notebook): path.stem for path, notebook in rooms}
     wings = [wing for wing in (*WINGS, "top") if wing in map(wing_of, imports)]
-    inside = nearest({module: {each for each in found if wing_of(each) == wing_of(module)} for module, found in imports.items()})
-    between = nearest({wing: {wing_of(each) for module, found in imports.items() if wing_of(module) == wing for each in found} - {wing}
+    inside = nearest({module: {each for each in found if wing_of(each) == wing_of(module)}
+                      for module, found in imports.items()})
+    between = nearest({wing: {wing_of(each) for module, found in imports.items() if wing_of(module) == wing
+                              for each in found} - {wing}
                        for wing in wings})
     def flowchart(direction, lines): return f"```{{mermaid}}\nflowchart {direction}\n" + "\n".join(lines) + "\n```"
     wings_drawn = [f'  wing_{wing}["{wing}"]' for wing in wings]
@@ -300,20 +318,24 @@ def map_of_rooms(rooms):
     for wing in wings:
         here = sorted((module for module in imports if wing_of(module) == wing), key=names.get)
         drawn = [f'  {names[module]}["{names[module].replace("_", " ")}"]' for module in here]
-        drawn += [f"  {names[each]} --> {names[module]}" for module in here for each in sorted(inside[module], key=names.get)]
+        drawn += [f"  {names[each]} --> {names[module]}" for module in here
+                  for each in sorted(inside[module], key=names.get)]
         folder = "" if wing == "top" else f"{wing}/"
         rows = [f"| [{names[module]}]({folder}{names[module]}.ipynb) | "
-                + (", ".join(f"{{py:mod}}`{each}`" for each in sorted(imports[module])) or "–") + " |" for module in here]
+                + (", ".join(f"{{py:mod}}`{each}`" for each in sorted(imports[module])) or "–") + " |"
+                for module in here]
         parts += [f"## {wing.capitalize() if wing != 'top' else 'On top'}", flowchart("LR", drawn),
                   "| room | imports |\n|---|---|\n" + "\n".join(rows)]
-    return ("# Map of the rooms\n\n> Each notebook is a room. A room imports only from rooms of lower numbers in its wing, "
-            "and from the wings before its own.\n\n"
-            "Drawn from the code. An import that another import brings along is left out of the drawings, not of the tables.\n\n"
+    return ("# Map of the rooms\n\n"
+            "> Each notebook is a room. A room imports only from rooms of lower numbers in its wing, and from the "
+            "wings before its own.\n\n"
+            "Drawn from the code. An import that another import brings along is left out of the drawings, not of the "
+            "tables.\n\n"
             + flowchart("LR", wings_drawn) + "\n\n" + "\n\n".join(parts) + "\n")
 
 
 def save_picture(match, notebooks, folder):
-    "`![…](evaluation/04_report.ipynb#draw_confusion)` on the front page is the picture that a cell with this word made."
+    "`![…](evaluation/04_report.ipynb#word)` on the front page is the figure that a cell with this word made."
     name, word = match[1].split("#")
     made = [output.data for cell in notebooks[NOTEBOOKS/name].cells if cell.cell_type == "code" and word in cell.source
             for output in cell.outputs if {"image/gif", "image/png"} & set(output.get("data", {}))]
@@ -342,7 +364,8 @@ def main(folder=ROOT/"docs"/"_src"):
         (pages/name.lower()).write_text(text, encoding="utf-8")
     (pages/"rooms.md").write_text(map_of_rooms(rooms), encoding="utf-8")
     landing = (ROOT/"docs"/"landing.md").read_text(encoding="utf-8")
-    landing = re.sub(r"(?<=\]\()([\w/]+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"), landing)
+    landing = re.sub(r"(?<=\]\()([\w/]+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"),
+                     landing)
     landing = landing.replace("{{core path}}", list_of_core_path(notebooks, links))
     made = [address_of(path) for path in notebooks]
     (pages/"index.md").write_text(landing + "\n\n" + contents(made, titles) + "\n", encoding="utf-8")

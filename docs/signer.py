@@ -22,10 +22,12 @@ def main(path):
     clips = []
     for place, sign in enumerate(SIGNS):
         clip = (perform(sign, signer, (*SEED, place))[:, used, :2] - [.15, 0])/[.7, 1]  # the middle of the picture
-        frames = [[None if np.isnan(point).any() else [round(float(value)*GRID) for value in point] for point in frame] for frame in clip]
+        frames = [[None if np.isnan(point).any() else [round(float(value)*GRID) for value in point]
+                   for point in frame] for frame in clip]
         clips.append({"sign": sign, "frames": frames, "frames_per_second": signer.camera.frames_per_second})
     content = {"grid": GRID, "edges": [[number[a], number[b]] for a, b in edges], "clips": clips}
-    with atomic_write(Path(path)) as temporary: temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
 
 
 if __name__ == "__main__": main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""The notebooks read as a course: one chain from the first room to the last page, exercises with solutions that run, commands that exist."""
+"""The notebooks read as a course: one chain from the first room to the last page, and commands that exist."""
 import os
 import re
 import textwrap
@@ -23,7 +23,9 @@ def next_of(path):
 def solutions(path):
     "The Python in the exercises of a notebook."
     exercises = markdown(path).rpartition("## Exercises")[2]
-    return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", exercises, re.M | re.S)] if "<details>" in exercises else []
+    return [textwrap.dedent(code)
+            for code in re.findall(r"^ *```python\n(.*?)^ *```", exercises,
+                                   re.M | re.S)] if "<details>" in exercises else []
 
 
 def test_the_course_has_every_notebook_once_and_rooms_by_wing_and_number():
@@ -41,7 +43,8 @@ def test_the_core_path_is_about_twelve_notebooks_in_the_order_of_the_course():
 
 @pytest.mark.parametrize("path, following", list(zip(course()[1:], course()[2:])), ids=name_of)
 def test_next_link_leads_on(path, following):
-    assert next_of(path) == following, f"{name_of(path)} should end with: Next: […]({os.path.relpath(following, path.parent)})"
+    wanted = os.path.relpath(following, path.parent)
+    assert next_of(path) == following, f"{name_of(path)} should end with: Next: […]({wanted})"
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=name_of)
@@ -56,7 +59,8 @@ def test_room_ends_with_exercises(path):
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if solutions(path)], ids=name_of)
 def test_solutions_run(path):
     names = {}
-    for number, code in enumerate(solutions(path), 1): exec(compile(code, f"{path.stem}, solution {number}", "exec"), names)
+    for number, code in enumerate(solutions(path), 1):
+        exec(compile(code, f"{path.stem}, solution {number}", "exec"), names)
 
 
 def commands_in(text):
@@ -73,7 +77,8 @@ def commands_in(text):
 def test_commands_in_the_prose_exist(path):
     for command, options in commands_in(markdown(path)):
         assert command in COMMANDS, f"there is no asl-nb {command}"
-        known = {name for option in COMMANDS[command].params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        known = {name for option in COMMANDS[command].params
+                 for name in (*option.opts, *option.secondary_opts)} | {"--help"}
         assert set(options) <= known, f"asl-nb {command} has no {sorted(set(options) - known)}"
 
 

@@ -1,4 +1,4 @@
-"""The demonstration page in a real browser: it answers what Python answers, plays, scrubs, opens files, and asks no other host for anything."""
+"""The demonstration page in a real browser: it answers what Python answers, plays, opens files, asks no other host."""
 import json
 import os
 import shutil
@@ -24,7 +24,8 @@ VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 for name, extra in (("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "export"), ("playwright", "check")):
     pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
 if not (PAGE/"build.py").is_file(): pytest.skip("no docs/demo beside the tests", allow_module_level=True)
-if not (VENDOR/"ort.wasm.min.mjs").is_file(): pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
+if not (VENDOR/"ort.wasm.min.mjs").is_file():
+    pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
 
 sys.path.insert(0, str(PAGE))
 import build  # noqa: E402
@@ -33,14 +34,16 @@ CLASSES = ("hello", "thankyou", "please", "happy", "drink", "mom", "sleep", "bye
 
 
 def wait_for(page, question, seconds=60):
-    "Until a JavaScript expression is true. (Playwright's own way evaluates text inside the page, which the page forbids.)"
+    "Until a JavaScript expression is true. (Playwright's own way evaluates text in the page, which it forbids.)"
     deadline = time.monotonic() + seconds
     while not page.evaluate(question):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {question}; the page says: {page.inner_text('main')}"
+        said = page.inner_text("main")
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {question}; the page says: {said}"
         time.sleep(.05)
 
 
-def wait_for_answer(page, more="true"): wait_for(page, f"!demo.playing && !demo.busy && demo.answered === demo.asked && ({more})")
+def wait_for_answer(page, more="true"):
+    wait_for(page, f"!demo.playing && !demo.busy && demo.answered === demo.asked && ({more})")
 
 
 def lay_out(folder, *vendor):
@@ -60,7 +63,8 @@ def folder(tmp_path_factory):
     folder.mkdir(parents=True)
     lay_out(folder, "ort", "vision")
     torch.manual_seed(0)
-    model = ASLModel(None, len(CLASSES), max_len=50, dim=16, blocks=("lstm", "conv"), points="hands_and_arms", features=("place", "shape"))
+    model = ASLModel(None, len(CLASSES), max_len=50, dim=16, blocks=("lstm", "conv"), points="hands_and_arms",
+                     features=("place", "shape"))
     model.data_kind, model.temperature = "synthetic", .25
     save_model(folder/"model.pth", model, CLASSES)
     build.write_page_data(folder/"model.pth", folder/"data")
@@ -101,7 +105,8 @@ def check(page, model, clip):
     np.testing.assert_allclose(found["logits"], logits.numpy(), atol=1e-4)
     expected = best_guesses(logits, classes, temperature=network.temperature)
     assert [guess["sign"] for guess in found["guesses"]] == [guess.sign for guess in expected]
-    np.testing.assert_allclose([guess["share"] for guess in found["guesses"]], [guess.probability for guess in expected], atol=1e-3)
+    np.testing.assert_allclose([guess["share"] for guess in found["guesses"]],
+                               [guess.probability for guess in expected], atol=1e-3)
 
 
 def test_every_clip_is_recognised_as_in_python(page, folder, model):
@@ -120,10 +125,12 @@ def test_every_clip_is_recognised_as_in_python(page, folder, model):
 
 def test_the_answer_follows_the_frames(page, folder, model):
     clip = np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3)
-    blank = page.evaluate("(c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.every(v => v === 0) })(document.getElementById('stage'))")
+    blank = page.evaluate("""(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every(v => v === 0))(
+        document.getElementById('stage'))""")
     assert not blank  # somebody is drawn
     for frame in (0, 7):
-        page.evaluate(f"(s => {{ s.value = {frame}; s.dispatchEvent(new Event('input')) }})(document.getElementById('frame'))")
+        page.evaluate(f"""(s => {{ s.value = {frame}; s.dispatchEvent(new Event('input')) }})(
+            document.getElementById('frame'))""")
         wait_for_answer(page, f"demo.frame === {frame}")
         check(page, model, clip[:frame + 1])
         assert f"after {frame + 1} of {len(clip)} frames" in page.inner_text("#seen")
@@ -145,10 +152,12 @@ def test_it_plays_by_itself_unless_motion_is_unwanted(browser, address):
 def test_a_clip_of_ones_own(page, model, tmp_path):
     clip = perform("drink", Signer.random(5))
     write_clip(tmp_path/"mine.parquet", clip)
-    subprocess.run([sys.executable, PAGE/"build.py", "clip", tmp_path/"mine.parquet", tmp_path/"mine.json"], check=True, capture_output=True)
+    subprocess.run([sys.executable, PAGE/"build.py", "clip", tmp_path/"mine.parquet", tmp_path/"mine.json"],
+                   check=True, capture_output=True)
     page.set_input_files("#file", tmp_path/"mine.json")
     wait_for_answer(page, "demo.clip.sign === 'mine.json'")
-    rounded = np.where(np.isnan(clip).any(-1, keepdims=True), np.nan, np.round(clip.astype(float), 5)).astype(np.float32)
+    rounded = np.where(np.isnan(clip).any(-1, keepdims=True), np.nan,
+                       np.round(clip.astype(float), 5)).astype(np.float32)
     check(page, model, rounded)
     page.select_option("#clips", "0")
     wait_for_answer(page, "demo.clip.sign !== 'mine.json'")
@@ -171,11 +180,13 @@ def test_a_model_of_ones_own(page, folder, tmp_path):
     page.set_input_files("#file", tmp_path/"other.onnx")
     wait_for_answer(page, "demo.model.classes.length === 2")
     check(page, (other, signs), np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3))
-    assert page.inner_text("#signs") == "böse, über" and page.inner_text("#model").startswith("other.onnx") and not page.is_visible("#warning")
+    assert page.inner_text("#signs") == "böse, über" and page.inner_text("#model").startswith("other.onnx")
+    assert not page.is_visible("#warning")
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{", "not JSON"), ("{}", "landmarks is missing"), ('{"landmarks": []}', "landmarks is missing"), ('{"landmarks": [[1, 2]]}', "frame 0 has 2 points"),
+    ("{", "not JSON"), ("{}", "landmarks is missing"), ('{"landmarks": []}', "landmarks is missing"),
+    ('{"landmarks": [[1, 2]]}', "frame 0 has 2 points"),
     (json.dumps({"landmarks": [["x"]*543]}), "point 0 of frame 0"), (json.dumps({"landmarks": [[]]*3001}), "too many")])
 def test_a_bad_clip_is_named(page, tmp_path, content, message):
     (tmp_path/"bad.json").write_text(content)
@@ -187,10 +198,14 @@ def test_a_bad_clip_is_named(page, tmp_path, content, message):
 
 
 @pytest.mark.parametrize("name, change, message", [
-    ("cut.onnx", lambda content: content[:-700], "cut short"), ("half.onnx", lambda content: content[:len(content)//2], "cut short"),
-    ("other.onnx", lambda content: content.replace(b"asl_nb onnx 1", b"asl_nb onnx 9"), "another version"), ("text.onnx", lambda content: b"no model at all", "no ONNX file"),
-    ("empty.onnx", lambda content: b"", "not a model of asl_nb"), ("film.mp4", lambda content: b"", "not a kind of file"),
-    ("tasks.onnx", lambda content: content.replace(b"landmark_count\x12\x03543", b"landmark_count\x12\x03478"), "478 landmarks")])
+    ("cut.onnx", lambda content: content[:-700], "cut short"),
+    ("half.onnx", lambda content: content[:len(content)//2], "cut short"),
+    ("other.onnx", lambda content: content.replace(b"asl_nb onnx 1", b"asl_nb onnx 9"), "another version"),
+    ("text.onnx", lambda content: b"no model at all", "no ONNX file"),
+    ("empty.onnx", lambda content: b"", "not a model of asl_nb"),
+    ("film.mp4", lambda content: b"", "not a kind of file"),
+    ("tasks.onnx", lambda content: content.replace(b"landmark_count\x12\x03543", b"landmark_count\x12\x03478"),
+     "478 landmarks")])
 def test_a_bad_model_is_named(page, folder, tmp_path, name, change, message):
     (tmp_path/name).write_bytes(change((folder/"data"/"model.onnx").read_bytes()))
     before = page.inner_text("#model")
@@ -200,9 +215,11 @@ def test_a_bad_model_is_named(page, folder, tmp_path, name, change, message):
     assert page.inner_text("#model") == before
 
 
-@pytest.mark.parametrize("width, height, scheme", [(1200, 900, "light"), (1200, 900, "dark"), (390, 844, "light"), (320, 700, "dark")])
+@pytest.mark.parametrize("width, height, scheme",
+                         [(1200, 900, "light"), (1200, 900, "dark"), (390, 844, "light"), (320, 700, "dark")])
 def test_it_fits_and_can_be_named(browser, address, width, height, scheme, tmp_path):
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme,
+                                  reduced_motion="reduce")
     page = context.new_page()
     page.goto(address)
     wait_for(page, "window.demo?.ready")
@@ -213,7 +230,8 @@ def test_it_fits_and_can_be_named(browser, address, width, height, scheme, tmp_p
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
     page.get_by_role("button", name="Play").focus()
     page.get_by_role("slider", name="Frame").press("ArrowLeft")
-    assert page.get_by_label("Sign", exact=True).is_enabled() and page.get_by_role("img").get_attribute("aria-label").startswith("Stick figure, frame")
+    assert page.get_by_label("Sign", exact=True).is_enabled()
+    assert page.get_by_role("img").get_attribute("aria-label").startswith("Stick figure, frame")
     pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     pictures.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=pictures/f"demo_{width}_{scheme}.png", full_page=True)
@@ -243,7 +261,8 @@ def test_without_mediapipe_the_page_says_what_to_do(browser, folder, serve, tmp_
 
 def test_the_folder_is_not_taken_from_others(folder, tmp_path):
     (tmp_path/"mine.txt").touch()
-    done = subprocess.run([sys.executable, PAGE/"build.py", "page", "--model", folder/"model.pth", "--out", tmp_path], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, PAGE/"build.py", "page", "--model", folder/"model.pth", "--out", tmp_path],
+                          capture_output=True, text=True)
     assert done.returncode == 2 and "holds something else" in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -252,9 +271,12 @@ def make_landmark_models(path):
     "A stand-in for Google's holistic_landmarker.task, put together from the models in MediaPipe's Python package."
     from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer
     import mediapipe
-    sources = {"face_detector": ("face_detection/face_detection_short_range", 127.5, 127.5), "face_landmarks_detector": ("face_landmark/face_landmark", 0, 255),
-               "hand_landmarks_detector": ("hand_landmark/hand_landmark_full", 0, 255), "hand_roi_refinement": ("holistic_landmark/hand_recrop", 0, 255),
-               "pose_detector": ("pose_detection/pose_detection", 127.5, 127.5), "pose_landmarks_detector": ("pose_landmark/pose_landmark_full", 0, 255)}
+    sources = {"face_detector": ("face_detection/face_detection_short_range", 127.5, 127.5),
+               "face_landmarks_detector": ("face_landmark/face_landmark", 0, 255),
+               "hand_landmarks_detector": ("hand_landmark/hand_landmark_full", 0, 255),
+               "hand_roi_refinement": ("holistic_landmark/hand_recrop", 0, 255),
+               "pose_detector": ("pose_detection/pose_detection", 127.5, 127.5),
+               "pose_landmarks_detector": ("pose_landmark/pose_landmark_full", 0, 255)}
     with zipfile.ZipFile(path, "w") as bundle:
         for name, (source, mean, deviation) in sources.items():
             content = (Path(mediapipe.__file__).parent/"modules"/f"{source}.tflite").read_bytes()
@@ -279,7 +301,8 @@ def test_the_camera(launch, address, model, tmp_path):
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
     make_landmark_models(tmp_path/"holistic_landmarker.task")
     make_film(tmp_path/"camera.y4m")
-    browser = launch("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}")
+    browser = launch("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+                     f"--use-file-for-fake-video-capture={tmp_path/'camera.y4m'}")
     page = browser.new_page(reduced_motion="reduce")
     asked, faults = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -292,7 +315,8 @@ def test_the_camera(launch, address, model, tmp_path):
     page.click("#record")
     wait_for(page, "demo.clip.sign === 'my camera' || !document.getElementById('trouble').hidden", 400)
     wait_for_answer(page)
-    clip = np.frombuffer(bytes(page.evaluate("[...new Uint8Array(demo.clip.landmarks.buffer)]")), "<f4").reshape(-1, 543, 3).copy()
+    clip = np.frombuffer(bytes(page.evaluate("[...new Uint8Array(demo.clip.landmarks.buffer)]")),
+                         "<f4").reshape(-1, 543, 3).copy()
     hands = [np.isfinite(clip[:, point, 0]).mean() for point in (468, 522)]
     assert len(clip) > 10 and np.isfinite(clip[:, 489:522]).all() and max(hands) > .5 and np.isnan(clip[:, :468]).all()
     check(page, model, clip)

@@ -1,4 +1,4 @@
-"""Two processes with a share of each batch each are one process with the whole; and if one dies, the other does not wait for ever.
+"""Two processes with a share of each batch equal one with the whole; if one dies, the other does not wait for ever.
 
 Run by torchrun, this file is a process that adds numbers up with the others until it is stopped.
 """
@@ -22,17 +22,19 @@ from asl_nb.network.masking import MaskedBatchNorm
 from asl_nb.network.model import ASLModel
 
 TIMEOUT = timedelta(seconds=30)
-CASES = {"unequal shares": (0, 2), "far from zero": (1000, 2), "a share without real frames": (0, 0), "one real frame in a share": (0, 1)}
+CASES = {"unequal shares": (0, 2), "far from zero": (1000, 2), "a share without real frames": (0, 0),
+         "one real frame in a share": (0, 1)}
 
 
 def join(rank, folder):
     "Become one of two processes that know each other through a file."
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=TIMEOUT)
+    meeting = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=TIMEOUT)
 
 
 def whole_batch(shift, second):
-    "Features of four clips, their mask, and weights that make a loss of the output. The last two clips have few real frames."
+    "Features of four clips (two with few real frames), their mask, and weights that make a loss of the output."
     generator = torch.Generator().manual_seed(0)
     x = shift + 2*torch.randn(4, 6, 3, generator=generator)
     lengths = torch.tensor([6, 4, min(second, 1), second//2])
@@ -48,7 +50,8 @@ def normalise(x, mask, weights, dtype=torch.float32):
     layer(x.detach() + 1, mask)
     output = layer(x, mask)
     (output*weights.to(dtype)).sum().backward()
-    return {"output": output.detach(), "gradients": [x.grad, layer.weight.grad, layer.bias.grad], **dict(layer.named_buffers())}
+    gradients = [x.grad, layer.weight.grad, layer.bias.grad]
+    return {"output": output.detach(), "gradients": gradients, **dict(layer.named_buffers())}
 
 
 def calm_model():
@@ -166,14 +169,17 @@ def test_when_one_process_dies_the_other_stops(launcher, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if launcher == "torchrun":
         words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        started = [subprocess.Popen([sys.executable, *words, __file__, tmp_path], env=environment, stderr=subprocess.PIPE)]
+        command = [sys.executable, *words, __file__, tmp_path]
+        started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)]
     else:
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-        started = [subprocess.Popen([sys.executable, __file__, tmp_path], env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE)
+        command = [sys.executable, __file__, tmp_path]
+        started = [subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE)
                    for rank in range(2)]
+    marks = [tmp_path/str(rank) for rank in range(2)]
     try:
-        wait_for(lambda: all((tmp_path/str(rank)).exists() and (tmp_path/str(rank)).read_text() for rank in range(2)), 90)
-        survivor, victim = [int((tmp_path/str(rank)).read_text()) for rank in range(2)]
+        wait_for(lambda: all(mark.exists() and mark.read_text() for mark in marks), 90)
+        survivor, victim = [int(mark.read_text()) for mark in marks]
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: not alive(survivor), 60)
         assert started[0].wait(60) != 0

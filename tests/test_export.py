@@ -18,7 +18,8 @@ from asl_nb.network.features import FEATURES
 from asl_nb.network.model import ASLModel
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
-for name in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+for name in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
 
 import onnx  # noqa: E402 (after the skips)
 
@@ -34,12 +35,14 @@ def lived_in(model):
     torch.manual_seed(1)
     with torch.no_grad():
         for part in model.modules():
-            if isinstance(part, torch.nn.BatchNorm1d): part.running_mean.normal_(std=.2), part.running_var.uniform_(.5, 2)
+            if isinstance(part, torch.nn.BatchNorm1d):
+                part.running_mean.normal_(std=.2), part.running_var.uniform_(.5, 2)
     return model.eval()
 
 
 NETWORKS = {name: TrainingConfig(recipe=name).network for name in RECIPES}
-NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(FEATURES), centre="shoulders", dominant_hand=True,
+NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(FEATURES), centre="shoulders",
+                                                  dominant_hand=True,
                                                   longest_gap=4, drop_handless=True)
 
 
@@ -54,12 +57,14 @@ def pair(request, tmp_path_factory):
 
 
 @settings(max_examples=40, deadline=None)
-@given(lengths=st.lists(st.one_of(st.integers(1, 90), st.integers(91, 384)), min_size=1, max_size=3), seed=st.integers(0, 999),
+@given(lengths=st.lists(st.one_of(st.integers(1, 90), st.integers(91, 384)), min_size=1, max_size=3),
+       seed=st.integers(0, 999),
        missing=st.sets(st.sampled_from([*PARTS, "some points", "some frames", "first frame"])), left=st.booleans())
 def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     model, exported, _ = pair
     rng = np.random.default_rng(seed)
-    clips = rng.uniform(.2, .8, (len(lengths), 1, 543, 3)) + .05*rng.standard_normal((len(lengths), max(lengths), 543, 3))
+    clips = rng.uniform(.2, .8, (len(lengths), 1, 543, 3))
+    clips = clips + .05*rng.standard_normal((len(lengths), max(lengths), 543, 3))
     clips[:, rng.random(max(lengths)) < .3, PARTS["right_hand" if left else "left_hand"]] = np.nan
     for part in missing & set(PARTS): clips[:, :, PARTS[part]] = np.nan
     if "some points" in missing: clips[rng.random(clips.shape[:3]) < .4] = np.nan
@@ -67,12 +72,14 @@ def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     if "first frame" in missing: clips[:, 0] = np.nan
     for clip, length in zip(clips, lengths): clip[length:] = 7.  # padding is never data, not even when it is no NaN
     landmarks, lengths = torch.from_numpy(clips.astype(np.float32)), torch.tensor(lengths)
-    with torch.inference_mode(): torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
 
 
 def test_the_axes_of_clips_and_frames_are_dynamic(pair):
     sizes = {each.name: each.shape for each in pair[1].session.get_inputs()}
-    assert sizes["landmarks"][2:] == [543, 3] and all(isinstance(size, str) for size in (*sizes["landmarks"][:2], *sizes["lengths"]))
+    dynamic = [*sizes["landmarks"][:2], *sizes["lengths"]]
+    assert sizes["landmarks"][2:] == [543, 3] and all(isinstance(size, str) for size in dynamic)
 
 
 def test_eight_bits(pair, tmp_path):
@@ -106,7 +113,8 @@ def small(tmp_path_factory):
 def test_a_file_cut_short_is_named(small, tmp_path_factory, share):
     broken = tmp_path_factory.mktemp("cut")/"cut.onnx"
     broken.write_bytes(small.read_bytes()[:int(share*small.stat().st_size)])
-    with pytest.raises(InputError, match=r"cut\.onnx: .*(truncated|not of asl_nb|export the model again)"): load_onnx(broken)
+    with pytest.raises(InputError, match=r"cut\.onnx: .*(truncated|not of asl_nb|export the model again)"):
+        load_onnx(broken)
 
 
 def changed(small, out, **metadata):
@@ -120,8 +128,10 @@ def changed(small, out, **metadata):
 
 
 @pytest.mark.parametrize("metadata, message", [
-    ({"format": "asl_nb onnx 2"}, "format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"), ({"landmark_count": "478"}, "other landmarks"),
-    ({"temperature": "nan"}, "incomplete or contradict"), ({"temperature": None}, "incomplete"), ({"classes": "[]"}, "contradict"),
+    ({"format": "asl_nb onnx 2"}, "format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"),
+    ({"landmark_count": "478"}, "other landmarks"),
+    ({"temperature": "nan"}, "incomplete or contradict"), ({"temperature": None}, "incomplete"),
+    ({"classes": "[]"}, "contradict"),
     ({"classes": '["a", "b"]'}, "contradict"), ({"classes": "{"}, "incomplete"), ({"max_len": "0"}, "incomplete")])
 def test_other_metadata_is_refused(small, tmp_path, metadata, message):
     with pytest.raises(InputError, match=message): load_onnx(changed(small, tmp_path/"other.onnx", **metadata))
@@ -131,14 +141,17 @@ def test_a_graph_for_other_landmarks_is_refused(small, tmp_path):
     graph = onnx.load(small)
     graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 478
     onnx.save(graph, tmp_path/"tasks.onnx")
-    with pytest.raises(InputError, match=r"tasks\.onnx: .*(other landmarks|not a readable ONNX file)"): load_onnx(tmp_path/"tasks.onnx")
+    with pytest.raises(InputError, match=r"tasks\.onnx: .*(other landmarks|not a readable ONNX file)"):
+        load_onnx(tmp_path/"tasks.onnx")
 
 
 def test_other_files_are_named(small, tmp_path):
     (tmp_path/"text.onnx").write_text("this is no model")
     (tmp_path/"empty.onnx").touch()
     shutil.copy(small, tmp_path/"model.pth")
-    for path, message in ((tmp_path/"text.onnx", "not a readable ONNX"), (tmp_path/"empty.onnx", "empty|not a readable ONNX|not of asl_nb"), (tmp_path/"none.onnx", "no such file"),
+    for path, message in ((tmp_path/"text.onnx", "not a readable ONNX"),
+                          (tmp_path/"empty.onnx", "empty|not a readable ONNX|not of asl_nb"),
+                          (tmp_path/"none.onnx", "no such file"),
                           (tmp_path, "no such file"), (tmp_path/"model.pth", "not a readable asl_nb model")):
         with pytest.raises(InputError, match=message): (load_onnx if path.suffix != ".pth" else open_model)(path)
 
@@ -159,14 +172,18 @@ def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 
     weights = next(tmp_path.glob("*.pth"))
     told = asl_nb("export", weights, "--format", "onnx", "--data", recordings)
     path = weights.with_suffix(".onnx")
-    assert told.stdout.startswith(f"{path}: ") and "same first guess in 100%" in told.stdout and "synthetic signers" in told.stderr
+    assert told.stdout.startswith(f"{path}: ") and "same first guess in 100%" in told.stdout
+    assert "synthetic signers" in told.stderr
     exported = load_onnx(path)
-    assert exported.manifest_id == weights.stem and exported.data_kind == "synthetic" and exported.settings["max_len"] == 384
+    assert (exported.manifest_id, exported.data_kind) == (weights.stem, "synthetic")
+    assert exported.settings["max_len"] == 384
     clip = one_clip(recordings)
     ours, theirs = [json.loads(asl_nb("predict", model, clip, "--json").stdout)["guesses"] for model in (weights, path)]
     assert [guess["sign"] for guess in ours] == [guess["sign"] for guess in theirs]
-    np.testing.assert_allclose([guess["probability"] for guess in ours], [guess["probability"] for guess in theirs], atol=1e-4)
-    scores = [json.loads(asl_nb("evaluate", model, "--data", recordings, "--participants", "synthetic02", "--json").stdout) for model in (weights, path)]
+    np.testing.assert_allclose([guess["probability"] for guess in ours], [guess["probability"] for guess in theirs],
+                               atol=1e-4)
+    scores = [json.loads(asl_nb("evaluate", model, "--data", recordings, "--participants", "synthetic02",
+                                "--json").stdout) for model in (weights, path)]
     assert scores[0] == scores[1]
     refused(asl_nb("export", path, check=False), path, ".pth")
     for option, value, known in (("--format", "tflite", "onnx"), ("--quantize", "int4", "int8")):
@@ -177,5 +194,6 @@ def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 
     refused(asl_nb("explain", path, clip, "--out", tmp_path/"why.png", check=False), path, ".pth")
     asl_nb("explain", weights, clip, "--out", tmp_path/"why.png")
     assert (tmp_path/"why.png").read_bytes().startswith(b"\x89PNG")
-    refused(asl_nb("explain", weights, clip, "--out", tmp_path/"why.png", "--sign", "helo", check=False), "did you mean hello?")
+    refused(asl_nb("explain", weights, clip, "--out", tmp_path/"why.png", "--sign", "helo", check=False),
+            "did you mean hello?")
     refused(asl_nb("explain", weights, recordings/"train.csv", "--out", tmp_path/"why.png", check=False), "train.csv")

@@ -1,4 +1,4 @@
-"""Tutorials in JupyterLab, in a real browser: every cell runs, no cell fails, and a slider moved by hand changes the picture."""
+"""Tutorials in JupyterLab, in a real browser: every cell runs, and a slider moved by hand changes the image."""
 import os
 import shutil
 import socket
@@ -10,16 +10,21 @@ from pathlib import Path
 
 import pytest
 
-for name, extra in (("jupyterlab", "dev"), ("playwright", "check")): pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'")
+for name, extra in (("jupyterlab", "dev"), ("playwright", "check")):
+    pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'")
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT/"nbs"/"tutorials"
-CELLS = """() => { const panel = window.jupyterapp?.shell.currentWidget, cells = [...(panel?.content?.model?.cells ?? [])];
+CELLS = """() => { const panel = window.jupyterapp?.shell.currentWidget;
+    const cells = [...(panel?.content?.model?.cells ?? [])];
     return cells.filter(cell => cell.type === "code" && cell.sharedModel.getSource().trim()); }"""
-READY = f"() => ({CELLS})().length && (context => context.isReady && context.session?.kernel?.status === 'idle')(jupyterapp.shell.currentWidget.sessionContext)"
-FINISHED = f"() => {{ const cells = ({CELLS})(); return cells.length && cells.every(cell => cell.executionCount !== null) \
+READY = f"""() => ({CELLS})().length && (context => context.isReady && context.session?.kernel?.status === 'idle')(
+    jupyterapp.shell.currentWidget.sessionContext)"""
+FINISHED = f"() => {{ const cells = ({CELLS})(); \
+    return cells.length && cells.every(cell => cell.executionCount !== null) \
     && jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'; }}"
-FAULTS = f"() => ({CELLS})().flatMap(cell => cell.sharedModel.getOutputs()).filter(output => output.output_type === 'error').map(error => error.ename + ': ' + error.evalue)"
+FAULTS = f"""() => ({CELLS})().flatMap(cell => cell.sharedModel.getOutputs())
+    .filter(output => output.output_type === 'error').map(error => error.ename + ': ' + error.evalue)"""
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +35,14 @@ def lab(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    home = {name: str(folder/name.lower()) for name in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
-        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        f"--ServerApp.root_dir={folder}"], env={**os.environ, **home, "PYTHONPATH": str(ROOT)}, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    home = {name: str(folder/name.lower())
+            for name in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+                               "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
+        "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--ServerApp.root_dir={folder}"], env={**os.environ, **home, "PYTHONPATH": str(ROOT)}, cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
     try:
         while True:
@@ -57,7 +66,8 @@ def open_and_run(lab, browser):
     def start(name, seconds):
         page.goto(f"{lab}/lab/tree/tutorials/{name}.ipynb?reset")
         page.wait_for_function(READY, timeout=180_000, polling=500)
-        page.evaluate(f"() => {{ for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}")
+        page.evaluate(f"""() => {{
+            for (const cell of ({CELLS})()) {{ cell.executionCount = null; cell.clearExecution?.(); }} }}""")
         page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
         page.wait_for_function(FINISHED, timeout=1000*seconds, polling=500)
         assert page.evaluate(FAULTS) == []
@@ -75,8 +85,9 @@ def move_slider(page):
     before, place = picture.get_attribute("src"), handle.get_attribute("aria-valuenow")
     handle.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("([handle, place]) => handle.getAttribute('aria-valuenow') !== place", arg=[handle.element_handle(), place], timeout=10_000)
-    page.wait_for_function("([picture, before]) => picture.src !== before && picture.complete && picture.naturalWidth > 100",
+    page.wait_for_function("([handle, place]) => handle.getAttribute('aria-valuenow') !== place",
+                           arg=[handle.element_handle(), place], timeout=10_000)
+    page.wait_for_function("([image, before]) => image.src !== before && image.complete && image.naturalWidth > 100",
                            arg=[picture.element_handle(), before], timeout=30_000)
 
 

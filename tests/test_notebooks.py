@@ -34,8 +34,10 @@ def imports_of(source):
     names = set()
     for node in (node for statement in parse(source) for node in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom) and node.module == "asl_nb": names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom): names.add(node.module.removeprefix("asl_nb.") if node.module.startswith("asl_nb.") else "")
-        elif isinstance(node, ast.Import): names |= {alias.name.removeprefix("asl_nb.") for alias in node.names if alias.name.startswith("asl_nb.")}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.removeprefix("asl_nb.") if node.module.startswith("asl_nb.") else "")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.removeprefix("asl_nb.") for alias in node.names if alias.name.startswith("asl_nb.")}
     return names - {""}
 
 
@@ -97,7 +99,8 @@ def test_room_imports_only_from_rooms_before_it(path):
 
 
 def test_an_import_that_runs_up_would_be_found():
-    assert imports_of("from asl_nb.data.clips import Clip\nimport numpy as np\nfrom pathlib import Path") == {"data.clips"}
+    source = "from asl_nb.data.clips import Clip\nimport numpy as np\nfrom pathlib import Path"
+    assert imports_of(source) == {"data.clips"}
     assert imports_of("def train():\n    from asl_nb import cli\n    import asl_nb.live.app") == {"cli", "live.app"}
 
 
@@ -108,16 +111,19 @@ def test_outputs_are_fit_to_publish(path):
         outputs = json.dumps(cell.outputs)
         assert len(outputs) < 100_000, f"over 100 kB of output: {cell.source[:60]}"
         assert not any(output.output_type == "error" for output in cell.outputs), cell.source[:60]
-        assert not re.search(r"/(home|root|Users|work)/", outputs), f"a private path in the output of: {cell.source[:60]}"
+        assert not re.search(r"/(home|root|Users|work)/",
+                             outputs), f"a private path in the output of: {cell.source[:60]}"
 
 
 @by_name
 def test_widgets_leave_a_picture_and_no_state(path):
-    assert "widgets" not in nbformat.read(path, 4).metadata, "run nbs/_tools/renew.py for it; widgets need the kernel that made them"
+    assert "widgets" not in nbformat.read(path, 4).metadata, "run nbs/_tools/renew.py; widgets need their kernel"
     for cell in cells(path):
         for data in (output.get("data", {}) for output in cell.outputs):
-            if "application/vnd.jupyter.widget-view+json" not in data or "RecorderWidget" in data.get("text/plain", ""): continue  # a camera has no picture
-            assert any(kind.startswith("image/") for kind in data), f"nothing to see without a kernel: {cell.source[:60]}; show `Controls`"
+            camera = "RecorderWidget" in data.get("text/plain", "")  # has no picture
+            if "application/vnd.jupyter.widget-view+json" not in data or camera: continue
+            assert any(kind.startswith("image/")
+                       for kind in data), f"nothing to see without a kernel: {cell.source[:60]}; show `Controls`"
 
 
 @by_room
@@ -143,3 +149,19 @@ def test_cells_are_short_and_imports_stand_alone(path):
             assert all(imports), f"imports mixed with code: {cell.source[:60]}"
         if body and isinstance(body[-1], ast.Expr) and isinstance(call := body[-1].value, ast.Call):
             assert getattr(call.func, "id", "") != "print", f"ends in print: {cell.source[:60]}"
+
+
+CODE = sorted(path for folder in ("tests", "docs", "nbs/_tools") for path in (ROOT/folder).rglob("*.py")
+              if not {"node_modules", "_src", "_build", "vendor"} & set(path.parts))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS + CODE, ids=lambda path: str(path.relative_to(ROOT).with_suffix("")))
+def test_lines_are_at_most_120_columns(path):
+    sources = [cell.source for cell in cells(path)] if path.suffix == ".ipynb" else [path.read_text(encoding="utf-8")]
+    assert [line for source in sources for line in source.splitlines() if len(line) > 120] == []
+
+
+def test_only_the_command_line_imports_the_benchmark():
+    importing = {module_of(path) for path in ROOMS for cell in cells(path)
+                 if "#| export" in cell.source and "benchmark" in imports_of(cell.source)}
+    assert importing == {"cli"}

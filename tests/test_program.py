@@ -1,5 +1,6 @@
-"""The whole program, as a person runs it: the commands, the files they leave, and what they say when something is wrong."""
+"""The whole program, as a person runs it: commands, the files they leave, messages when something is wrong."""
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ SMALL = ["--dim", "32", "--epochs", "2", "--batch-size", "16"]
 
 def asl_nb(*words, cwd=None, check=True, env=None):
     "Run a command in a process of its own."
-    result = subprocess.run([sys.executable, "-m", "asl_nb", *map(str, words)], cwd=cwd, capture_output=True, text=True,
-                            env={**os.environ, "TQDM_DISABLE": "1", **(env or {})})
+    result = subprocess.run([sys.executable, "-m", "asl_nb", *map(str, words)], cwd=cwd, capture_output=True,
+                            text=True, env={**os.environ, "TQDM_DISABLE": "1", **(env or {})})
     if check: assert result.returncode == 0, result.stderr
     return result
 
@@ -48,7 +49,8 @@ def recordings(tmp_path_factory):
 def trained(recordings, tmp_path_factory):
     "The output folder of a short training run."
     out = tmp_path_factory.mktemp("models")
-    asl_nb("train", "--data", recordings, "--test-participants", "synthetic02", "--out", out, *SMALL)
+    people = ["--test-participants", "synthetic02", "--validation-share", "0.3"]
+    asl_nb("train", "--data", recordings, *people, "--out", out, *SMALL)
     return out
 
 
@@ -70,19 +72,23 @@ def test_one_persons_own_signs_from_recordings_to_a_score(tmp_path):
         result = CliRunner().invoke(app, [str(word) for word in words])
         assert result.exit_code == 0, result.stderr
         return result
-    assert "20 new clips" in run("extract", tmp_path/"takes", "--out", tmp_path/"mine", "--participant", "me").stdout
-    assert "me alone, and its score says nothing about other people" in run("inspect", tmp_path/"mine").stdout
-    assert "not there: 0" not in (planned := run("prepare", "--source", tmp_path/"mine", "--out", tmp_path/"plan", "--signs", "all", "--table-only").stdout)
+    mine = tmp_path/"mine"
+    assert "20 new clips" in run("extract", tmp_path/"takes", "--out", mine, "--participant", "me").stdout
+    assert "me alone, and its score says nothing about other people" in run("inspect", mine).stdout
+    planned = run("prepare", "--source", mine, "--out", tmp_path/"plan", "--signs", "all", "--table-only").stdout
+    assert "not there: 0" not in planned
     assert "no clip was read and no training folder made" in planned
-    prepared = run("prepare", "--source", tmp_path/"mine", "--out", tmp_path/"split", "--signs", "all").stdout
+    prepared = run("prepare", "--source", mine, "--out", tmp_path/"split", "--signs", "all").stdout
     assert "train: 16 clips by me" in prepared and "test: 4 clips by me" in prepared
     trained = run("train", "--data", tmp_path/"split", "--out", tmp_path/"models", *SMALL).stdout
-    assert "accuracy on new clips of me, who made all of them" in trained and "this score is for me and says nothing about other people" in trained
-    assert "unseen" not in trained
+    assert "accuracy on new clips of me, who made all of them" in trained
+    assert "this score is for me and says nothing about other people" in trained and "unseen" not in trained
     scored = run("evaluate", next((tmp_path/"models").glob("*.pth")), "--data", tmp_path/"split", "--json")
-    assert json.loads(scored.stdout)["clips"] == 4 and set(json.loads(scored.stdout)["per_sign"]) == {"guten Morgen", "чай"}
+    scores = json.loads(scored.stdout)
+    assert scores["clips"] == 4 and set(scores["per_sign"]) == {"guten Morgen", "чай"}
     assert "this model was trained on me" in scored.stderr
-    assert "20 clips removed" in run("remove", tmp_path/"mine", "--participant", "me").stdout and not list((tmp_path/"mine").rglob("*.parquet"))
+    assert "20 clips removed" in run("remove", mine, "--participant", "me").stdout
+    assert not list(mine.rglob("*.parquet"))
 
 
 def test_training_leaves_four_files_that_agree(trained):
@@ -90,15 +96,21 @@ def test_training_leaves_four_files_that_agree(trained):
     name = manifest.name
     assert sorted(path.name for path in trained.iterdir()) == sorted(
         [f"{name}.pth", f"{name}_manifest.json", f"{name}_final_manifest.json", "training_history.png"])
-    assert manifest.reproduction.participants["test"] == ["synthetic02"]
-    assert len(manifest.training_history.val_losses) == 2
+    people = manifest.reproduction.participants
+    assert people["test"] == ["synthetic02"] and len(people["validation"]) == 1 and len(people["train"]) == 3
+    assert len({name for part in people.values() for name in part}) == 5
+    history = manifest.training_history
+    assert len(history.val_losses) == 2 and all(map(math.isfinite, history.val_losses))
+    best = history.val_accuracies.index(max(history.val_accuracies)) + 1
+    assert manifest.final_results.best_epoch == history.best_epoch == best
     assert manifest.final_results.test["clips"] == 25
     assert manifest.training_config.dim == 32
 
 
 def test_evaluation_reproduces_the_score_of_the_run(trained, recordings):
     manifest = read_manifest(next(trained.glob("*_final_manifest.json")))
-    shown = asl_nb("evaluate", next(trained.glob("*.pth")), "--data", recordings, "--participants", "synthetic02", "--json")
+    weights = next(trained.glob("*.pth"))
+    shown = asl_nb("evaluate", weights, "--data", recordings, "--participants", "synthetic02", "--json")
     result = json.loads(shown.stdout)
     assert result["top1"] == manifest.final_results.test["top1"]
     assert result["per_participant"].keys() == {"synthetic02"}
@@ -117,7 +129,8 @@ def test_prediction_is_one_json_line_per_clip(trained, recordings):
     assert [answer["clip"] for answer in answers] == list(map(str, clips))
     for answer in answers:
         probabilities = [guess["probability"] for guess in answer["guesses"]]
-        assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1 + 1e-6
+        assert len(probabilities) == 5 and sum(probabilities) <= 1 + 1e-6
+        assert probabilities == sorted(probabilities, reverse=True)
 
 
 def test_weights_alone_are_enough(trained, recordings, tmp_path):
@@ -130,7 +143,7 @@ def test_same_seed_same_curves(recordings, tmp_path):
         asl_nb("train", "--data", recordings, "--out", out, "--seed", 5, *SMALL)
         history = read_manifest(next(out.glob("*_final_manifest.json"))).training_history
         assert len(history.train_losses) == 2
-        return history.model_dump_json(exclude={"epoch_seconds"})  # as text, for NaN (nobody validates) is not equal to itself
+        return history.model_dump_json(exclude={"epoch_seconds"})  # as text: NaN is not equal to itself
     assert losses(tmp_path/"one") == losses(tmp_path/"two")
 
 
@@ -142,7 +155,8 @@ def test_quick_trains_on_the_embedded_default(tmp_path):
 
 def test_help_shows_every_number():
     text = asl_nb("train", "--help", env={"COLUMNS": "200"}).stdout
-    for option in ("--learning-rate", "--label-smoothing", "--restart-period", "--patience", "--test-participants", "--skip-bad"):
+    for option in ("--learning-rate", "--label-smoothing", "--restart-period", "--patience", "--test-participants",
+                   "--skip-bad"):
         assert option in text
 
 
@@ -164,8 +178,9 @@ def test_broken_clip_is_named(copy, tmp_path, trained):
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["--data", "nowhere"], "nowhere"), (["--test-participants", "Ann"], "Ann"), (["--learning-rate", "-1"], "learning_rate"),
-    (["--signs", "hello,hugs"], "hugs"), (["--device", "abacus"], "abacus"), (["--test-share", "0.999", "--validation-share", "0.15"], "")])
+    (["--data", "nowhere"], "nowhere"), (["--test-participants", "Ann"], "Ann"),
+    (["--learning-rate", "-1"], "learning_rate"), (["--signs", "hello,hugs"], "hugs"),
+    (["--device", "abacus"], "abacus"), (["--test-share", "0.999", "--validation-share", "0.15"], "")])
 def test_bad_values_are_refused_in_one_line(recordings, tmp_path, words, expected):
     data = [] if "--data" in words else ["--data", recordings]
     refused(asl_nb("train", *data, *words, "--out", tmp_path, check=False), expected)
@@ -200,8 +215,9 @@ app(sys.argv[2:])
 
 
 def test_full_disk_keeps_the_previous_best(recordings, tmp_path):
-    words = ["train", "--data", recordings, "--out", tmp_path, "--dim", "32", "--epochs", "12", "--learning-rate", "2e-3"]
-    result = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path, *map(str, words)], capture_output=True, text=True)
+    words = ["train", "--data", recordings, "--out", tmp_path, "--dim", 32, "--epochs", 12, "--learning-rate", 2e-3]
+    command = [sys.executable, "-c", FULL_DISK, tmp_path, *map(str, words)]
+    result = subprocess.run(command, capture_output=True, text=True)
     refused(result, "File too large")
     weights = next(tmp_path.glob("*.pth"))
     assert asl_nb("predict", weights, one_clip(recordings)).stdout
@@ -218,7 +234,8 @@ def test_synthetic_models_say_so(trained, recordings):
 
 
 def test_loss_that_is_not_finite_stops_the_run(recordings, tmp_path):
-    refused(asl_nb("train", "--data", recordings, "--out", tmp_path, *SMALL, "--learning-rate", "1e30", check=False), "learning_rate")
+    shown = asl_nb("train", "--data", recordings, "--out", tmp_path, *SMALL, "--learning-rate", "1e30", check=False)
+    refused(shown, "learning_rate")
 
 
 def test_one_sign_is_not_enough(recordings, tmp_path):
@@ -227,9 +244,11 @@ def test_one_sign_is_not_enough(recordings, tmp_path):
 
 def test_wheel_carries_all_that_is_needed(tmp_path):
     "Build the source package, from that the wheel, install it elsewhere, and train there from the installed files."
-    source = shutil.copytree(ROOT, tmp_path/"source", ignore=shutil.ignore_patterns(".venv", ".git", "build", "*.egg-info", "models"))
+    ignored = shutil.ignore_patterns(".venv", ".git", "build", "*.egg-info", "models")
+    source = shutil.copytree(ROOT, tmp_path/"source", ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, source], check=True)  # the wheel is made from the sdist
+    # the wheel is made from the sdist
+    subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, source], check=True)
     site = tmp_path/"site"
     subprocess.run([*pip, "install", "--no-deps", "--target", site, next(tmp_path.glob("*.whl"))], check=True)
     where = subprocess.run([sys.executable, "-c", "import asl_nb; print(asl_nb.__file__)"], cwd=tmp_path, text=True,

@@ -1,4 +1,4 @@
-"""The project around the notebooks: what the workflows call exists, releases have notes, every requirement is pinned."""
+"""The project around the notebooks: what workflows call exists, releases have notes, requirements are pinned."""
 import re
 import subprocess
 from configparser import ConfigParser
@@ -39,5 +39,6 @@ def test_every_requirement_is_pinned():
     settings.read(ROOT/"settings.ini", encoding="utf-8")
     plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
     pinned = {plain(line.split("==")[0]) for line in (ROOT/"constraints.txt").read_text().splitlines() if "==" in line}
-    asked = {plain(re.match(r"[\w.-]+", each)[0]) for name, value in settings["DEFAULT"].items() if name.endswith("requirements") for each in value.split()}
+    asked = {plain(re.match(r"[\w.-]+", each)[0]) for name,
+             value in settings["DEFAULT"].items() if name.endswith("requirements") for each in value.split()}
     assert asked <= pinned

@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +19,8 @@ RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validat
 
 
 def start(*words, launcher=("-m", "asl_nb")):
-    return subprocess.Popen([sys.executable, *launcher, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env=ENVIRONMENT)
+    command = [sys.executable, *launcher, *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
 def finish(process, code=0):
@@ -90,12 +91,19 @@ def test_resuming_with_another_configuration_is_refused(tmp_path):
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "asl_nb")
-ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port",
-              "29517", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "asl_nb")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "PORT", "-m", "asl_nb")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_processes_make_one_run(tmp_path, launcher):
+    launcher = [free_port() if word == "PORT" else word for word in launcher]
     out, _ = finish(start(*RUN, "--device", "cpu", "--out", tmp_path, launcher=launcher))
     assert out.count("epoch 4/4") == 1, "one process speaks"
     manifest = read_manifest(next(tmp_path.glob("*_final_manifest.json")))

@@ -17,19 +17,22 @@ DOCS = ROOT/"docs"
 for name, extra in (("sphinx", "docs"), ("myst_nb", "docs"), ("playwright", "check")):
     pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
 if not (DOCS/"pages.py").is_file(): pytest.skip("no docs beside the tests", allow_module_level=True)
-if not (DOCS/"_static"/"vendor"/"ready").is_file(): pytest.skip("what pages load is not there; run sh docs/vendor_site.sh", allow_module_level=True)
+if not (DOCS/"_static"/"vendor"/"ready").is_file():
+    pytest.skip("what pages load is not there; run sh docs/vendor_site.sh", allow_module_level=True)
 
 sys.path.insert(0, str(DOCS))
 import pages  # noqa: E402
 
-NOTEBOOK_PAGES = [str(path.relative_to(ROOT/"nbs").with_suffix(".html")).replace("index.html", "overview.html") for path in pages.notebook_paths()]
+NOTEBOOK_PAGES = [str(path.relative_to(ROOT/"nbs").with_suffix(".html")).replace("index.html", "overview.html")
+                  for path in pages.notebook_paths()]
 PAGES = ["index.html", *NOTEBOOK_PAGES, "rooms.html", "contributing.html", "changelog.html", "genindex.html"]
 UNRENDERED = re.compile(r":::|\{\{<|^#\||\]\(\w|\{py:\w+\}", re.M)
 
 
 def build(source, out):
     "Run Sphinx as `make docs-pages` does."
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "-c", DOCS, "-d", f"{out}-doctrees", source, out]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "-c", DOCS, "-d",
+               f"{out}-doctrees", source, out]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -59,7 +62,8 @@ def watched(browser, address):
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     context.set_default_timeout(120_000)
     page, faults = context.new_page(), []
-    page.on("request", lambda request: request.url.startswith((address, "data:", "blob:")) or faults.append(request.url))
+    page.on("request",
+            lambda request: request.url.startswith((address, "data:", "blob:")) or faults.append(request.url))
     page.on("response", lambda response: response.status < 400 or faults.append(response.url))
     page.on("console", lambda message: message.type == "error" and faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -72,29 +76,36 @@ def watched(browser, address):
 def test_page_is_whole(watched, address, name):
     watched.goto(address + name)
     diagrams, formulas = watched.locator("pre.mermaid").count(), watched.locator(".math").count()
-    if diagrams: watched.wait_for_function("n => document.querySelectorAll('pre.mermaid svg').length == n", arg=diagrams)
+    if diagrams:
+        watched.wait_for_function("n => document.querySelectorAll('pre.mermaid svg').length == n", arg=diagrams)
     if formulas: watched.wait_for_function("n => document.querySelectorAll('mjx-container').length == n", arg=formulas)
     assert not watched.locator("mjx-merror, .error-icon").count()
     text = watched.evaluate("""() => { const article = document.querySelector('article').cloneNode(true);
-        article.querySelectorAll('pre, code, script, style, .math, mjx-container').forEach(each => each.remove()); return article.textContent; }""")
+        article.querySelectorAll('pre, code, script, style, .math, mjx-container').forEach(each => each.remove());
+        return article.textContent; }""")
     assert not UNRENDERED.findall(text)
     assert watched.evaluate("[...document.images].every(image => image.complete && image.naturalWidth)")
     for width in (1280, 360):
         watched.set_viewport_size({"width": width, "height": 800})
-        assert watched.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"scrolls sideways at {width} pixels"
-        cut = watched.evaluate("""[...document.querySelectorAll('article *')].filter(each => each.getBoundingClientRect().right > innerWidth + 1 &&
-            !each.closest('pre, table, .math, .cell_output, .pst-scrollable-table-container, dl.py dt')).map(each => each.outerHTML.slice(0, 80))""")
+        fits = watched.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert fits, f"scrolls sideways at {width} pixels"
+        cut = watched.evaluate("""[...document.querySelectorAll('article *')]
+            .filter(each => each.getBoundingClientRect().right > innerWidth + 1)
+            .filter(each => !each.closest('pre, table, .math, .cell_output, .pst-scrollable-table-container, dl.py dt'))
+            .map(each => each.outerHTML.slice(0, 80))""")
         assert not cut, f"wider than {width} pixels: {cut[:3]}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "data/01_landmarks.html", "training/10_trainer.html", "rooms.html", "overview.html", "tutorials/training_guide.html"])
+@pytest.mark.parametrize("name", ["index.html", "data/01_landmarks.html", "training/10_trainer.html", "rooms.html",
+                                  "overview.html", "tutorials/training_guide.html"])
 def test_page_is_legible(watched, address, name, scheme):
     watched.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     watched.goto(address + name)
     watched.add_script_tag(path=DOCS/"axe"/"axe.min.js")
-    found = watched.evaluate("""axe.run('article', {runOnly: ['color-contrast', 'image-alt', 'link-name', 'button-name', 'heading-order', 'list']})
-        .then(result => result.violations.map(each => `${each.id}: ${each.nodes.length} × ${each.nodes[0].html.slice(0, 120)}`))""")
+    rules = ["color-contrast", "image-alt", "link-name", "button-name", "heading-order", "list"]
+    found = watched.evaluate("""rules => axe.run('article', {runOnly: rules}).then(result => result.violations.map(
+        each => `${each.id}: ${each.nodes.length} × ${each.nodes[0].html.slice(0, 120)}`))""", rules)
     assert not found
 
 
@@ -130,7 +141,8 @@ def test_every_link_leads_somewhere(site):
             if re.match(r"[a-z]+:|//", link): continue
             address, anchor = urldefrag(link)
             target = ((site/name).parent/unquote(address.split("?")[0])).resolve() if address else site/name
-            if not target.exists() or (anchor and target.suffix == ".html" and unquote(anchor) not in read(target).places): dead.append((name, link))
+            if not target.exists() or (anchor and target.suffix == ".html"
+                                       and unquote(anchor) not in read(target).places): dead.append((name, link))
     assert not dead
 
 
@@ -138,7 +150,8 @@ def test_search_finds_functions_and_words(watched, address, site):
     inventory = zlib.decompress((site/"objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
     names = [line.split()[0] for line in inventory.splitlines() if " py:function " in line]
     assert len(names) > 100
-    for query, wanted in [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]] + [("dilated convolution", 'a[href*="network/06_tcn"]')]:
+    queries = [(name.split(".")[-1], f'a[href*="#{name}"]') for name in names[::len(names)//4]]
+    for query, wanted in [*queries, ("dilated convolution", 'a[href*="network/06_tcn"]')]:
         watched.goto(f"{address}search.html?q={query}")
         watched.wait_for_selector(f"#search-results {wanted}")
 
@@ -163,7 +176,8 @@ def test_a_player_works_without_a_kernel(watched, address):
     watched.goto(address + "data/01_landmarks.html")
     watched.wait_for_selector(".player canvas")
     picture = "document.querySelector('.player canvas').toDataURL()"
-    watched.evaluate("(() => { const slider = document.querySelector('.player input'); slider.value = 0; slider.oninput(); })()")
+    watched.evaluate("""(() => { const slider = document.querySelector('.player input');
+        slider.value = 0; slider.oninput(); })()""")
     watched.wait_for_timeout(300)
     before = watched.evaluate(picture)
     watched.locator(".player input").first.press("ArrowRight")
@@ -178,8 +192,10 @@ def test_the_reader_chooses_the_colours(watched, address):
     watched.wait_for_function(f"light => {background} != light", arg=light)
 
 
-@pytest.mark.parametrize("fault, place", [("[a page](nowhere.md)", "index.md:3"), ("[a place](index.md#nowhere)", "index.md:3"), ("{py:obj}`asl_nb.nothing`", "index.md:3"),
-                                          ("![](nothing.png)", "index.md:"), ("```{nonsense}\n```", "index.md:3")]) # Sphinx does not know the line of a picture
+@pytest.mark.parametrize("fault, place", [
+    ("[a page](nowhere.md)", "index.md:3"), ("[a place](index.md#nowhere)", "index.md:3"),
+    ("{py:obj}`asl_nb.nothing`", "index.md:3"), ("```{nonsense}\n```", "index.md:3"),
+    ("![](nothing.png)", "index.md:")])  # Sphinx does not know the line of an image
 def test_a_fault_fails_the_build(tmp_path, fault, place):
     source = tmp_path/"source"
     source.mkdir()

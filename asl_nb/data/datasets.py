@@ -126,8 +126,9 @@ class ClipDataset(LabelledClips):
         "The clips of this dataset, then those of another, with the signs of both."
         classes = tuple(dict.fromkeys([*self.classes, *other.classes]))
         first, second = self.with_classes(classes), other.with_classes(classes)
-        stored = isinstance(first.clips, StoredClips) and isinstance(second.clips, StoredClips)
-        clips = first.clips + second.clips if stored else [*first.clips, *second.clips]
+        if isinstance(first.clips, StoredClips) and isinstance(second.clips, StoredClips):
+            clips:Sequence[np.ndarray] = first.clips + second.clips
+        else: clips = [*first.clips, *second.clips]
         return ClipDataset(clips, np.concatenate([first.labels, second.labels]),
                            first.participants + second.participants, first.sequence_ids + second.sequence_ids, classes)
 
@@ -334,8 +335,10 @@ def load_splits(
     is_test = np.repeat([False, True], [len(table) for table in tables]) if len(tables) == 2 else None
     with name_folder_in_errors(folder): assign_splits(pd.concat(tables), order, plan, is_test)
     wanted = sign_names(plan.signs) or order
-    sides = [_read_rows(side, table, _choose_rows(table, wanted, max_samples, plan.seed), wanted, max_len, skip_bad, progress)
-             for side, table in zip(folders, tables)]
+    sides = []
+    for side, table in zip(folders, tables):
+        chosen = _choose_rows(table, wanted, max_samples, plan.seed)
+        sides.append(_read_rows(side, table, chosen, wanted, max_len, skip_bad, progress))
     with name_folder_in_errors(folder): return split_dataset(sides[0], plan, *sides[1:])
 
 # %% ../../nbs/data/08_datasets.ipynb #c114

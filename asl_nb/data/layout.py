@@ -91,7 +91,8 @@ def read_sign_map(
         raise InputError(f"{path}: not readable as JSON ({str(error).splitlines()[0][:80]}); copy it again") from None
     good = isinstance(content, dict) and content and all(type(index) is int for index in content.values())
     if not good:
-        raise InputError(f'{path}: must map each sign to a whole number, as in {{"hello": 0, "please": 1}}; write it so')
+        example = '{"hello": 0, "please": 1}'
+        raise InputError(f"{path}: must map each sign to a whole number, as in {example}; write it so")
     twice = [index for index, count in Counter(content.values()).items() if count > 1]
     if twice: raise InputError(f"{path}: the number {twice[0]} belongs to several signs; give each its own")
     return dict(sorted(content.items(), key=lambda item: item[1]))

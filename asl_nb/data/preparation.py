@@ -46,7 +46,8 @@ def read_signs(
 
 def _named_signs(signs:str|os.PathLike[str]|Sequence[str]|None, known:Sequence[str]) -> tuple[str, ...]|None:
     "The names that are meant, whether or not there are such signs."
-    if isinstance(signs, str) and (signs in known or signs.strip().lower() in ("asl25", "all")): return sign_names(signs)
+    word = isinstance(signs, str) and (signs in known or signs.strip().lower() in ("asl25", "all"))
+    if isinstance(signs, str) and word: return sign_names(signs)
     if isinstance(signs, (str, os.PathLike)) and os.path.isfile(signs): return _names_in(Path(signs))
     if isinstance(signs, os.PathLike) or str(signs).endswith(".txt"):
         raise InputError(f"{signs}: no such file; give a text file with one sign on each line")
@@ -76,7 +77,8 @@ def select_clips(
     return assign_splits(table, order, replace(plan, signs=names, validation_participants=(), validation_share=0))
 
 # %% ../../nbs/data/13_preparation.ipynb #c016
-NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS} # another disk, or forbidden
+# What the system answers if the other folder is on another disk, or if links are forbidden.
+NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
 def place_clip(
     source:Path, # an existing file
@@ -91,8 +93,8 @@ def place_clip(
     try: os.link(os.path.realpath(source), target)
     except OSError as error:
         if error.errno not in NO_LINKS: raise
-        raise InputError(f"{source}: cannot be linked into another folder ({error.strerror}); choose a folder on the same "
-                         "disk, or copy the clips (--copy)") from None
+        raise InputError(f"{source}: cannot be linked into another folder ({error.strerror}); choose a folder on the "
+                         "same disk, or copy the clips (--copy)") from None
 
 # %% ../../nbs/data/13_preparation.ipynb #c019
 REPORT, MADE_BY = "preparation.json", "asl-nb prepare"
@@ -193,8 +195,9 @@ class Preparation:
         return {side: int((self.inspection.clips.side == side).sum()) for side in ("train", "test")}
     def as_dict(self) -> dict[str, Any]:
         "What `preparation.json` holds."
-        return {"made_by": MADE_BY, "version": 2, "source": self.source, "out": self.out, "copied": self.clips == "copy",
-                "table_only": self.clips == "none", "classes": list(self.classes), "clips": self.counts,
+        return {"made_by": MADE_BY, "version": 2, "source": self.source, "out": self.out,
+                "copied": self.clips == "copy", "table_only": self.clips == "none",
+                "classes": list(self.classes), "clips": self.counts,
                 "test_participants": list(self.test_participants), "excluded": self.excluded, "skipped": self.skipped,
                 "inspection": self.inspection.as_dict()}
     def write(self, folder:Path) -> None:
@@ -223,7 +226,8 @@ class Candidates:
         good = (facts.fault == "").to_numpy()
         skipped = [f"{source/name}: {fault}" for name, fault in zip(table.path[~good], facts.fault[~good])]
         if not good.any():
-            raise InputError(f"{source}: none of the {len(table):,} clips can be read, the first because of {skipped[0]}")
+            raise InputError(f"{source}: none of the {len(table):,} clips can be read, "
+                             f"the first because of {skipped[0]}")
         return cls(source, table[good].reset_index(drop=True), facts[good].reset_index(drop=True), paths[good], skipped)
 
     @classmethod
@@ -262,7 +266,7 @@ def prepare(
     jobs:int|None=None, # processes, as in `read_facts`
     progress:bool=True, # show a progress bar
 ) -> Preparation:
-    "Make a training folder of some signs, split by signer. Raises `InputError`, and writes nothing, if it cannot be made."
+    "Make a training folder of some signs, split by signer. Raises `InputError`, and writes nothing, if that fails."
     source, place = Path(source), Path(os.path.realpath(out))
     if (kind := dataset_layout(source)) != "plain":
         raise InputError(f"{source}: is {kind} already; give the folder that it was made from")

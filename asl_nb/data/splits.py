@@ -35,7 +35,8 @@ def _signers_by_name(counts:pd.DataFrame, names:tuple[str, ...], keep_signs:bool
         rest = counts.drop(columns=list(names)).sum(axis=1)
         lost = [f"{sign} (only {join_names(counts.columns[counts.loc[sign] > 0])})" for sign in rest.index[rest == 0]]
         free = [name for name in counts.columns if _can_leave(counts, [name], True)]
-        cure = f"choose among {join_names(free)}" if free else "add clips of these signs by other people, or name fewer signs"
+        cure = "add clips of these signs by other people, or name fewer signs"
+        if free: cure = f"choose among {join_names(free)}"
         raise InputError(f"{what}: without {join_names(names)} nobody trains {join_names(lost)}; {cure}")
     return names
 
@@ -49,15 +50,16 @@ def _signers_by_share(counts:pd.DataFrame, share:float, seed:int, keep_signs:boo
     "A seeded choice of signers who together have about `share` of the clips."
     _refuse_share(share, what)
     if counts.shape[1] < 2:
-        raise InputError(f"{what}: {join_names(counts.columns)} is the only person left, and nobody may be on two sides; "
-                         "add clips of other people" + (", or set it to 0" if what == "validation_share" else ""))
+        raise InputError(f"{what}: {join_names(counts.columns)} is the only person left, and nobody may be on "
+                         "two sides; add clips of other people"
+                         + (", or set it to 0" if what == "validation_share" else ""))
     clips = counts.sum()
     wanted = share*clips.sum()
     shuffled = np.random.default_rng(seed).permutation(sorted(counts.columns))
     order = [str(name) for name in shuffled if _can_leave(counts, [name], keep_signs)]
     if not order:
-        raise InputError(f"{what}: each of {join_names(counts.columns)} is the only one with some sign, so nobody can be "
-                         "held out; name fewer signs, or add clips of other people")
+        raise InputError(f"{what}: each of {join_names(counts.columns)} is the only one with some sign, so nobody "
+                         "can be held out; name fewer signs, or add clips of other people")
     chosen:list[str] = []
     for name in order:
         before = clips[chosen].sum()
@@ -137,10 +139,12 @@ def _refuse_contradictions(plan:SplitPlan, there:set[str], order:Sequence[str]) 
     testers = parse_names(plan.test_participants)
     both = [name for name in parse_names(plan.validation_participants) if name in testers]
     if both:
-        raise InputError(f"validation_participants: {join_names(both)} also in test_participants; name each person once")
+        raise InputError(f"validation_participants: {join_names(both)} also in test_participants; "
+                         "name each person once")
     nowhere = [sign for sign in sign_names(plan.signs) or () if sign not in there]
     if nowhere:
-        raise InputError(f"signs: no clip of {join_names(nowhere)}; name only signs that are there: {join_names(order)}")
+        raise InputError(f"signs: no clip of {join_names(nowhere)}; "
+                         f"name only signs that are there: {join_names(order)}")
 
 def refuse_shared_signers(
     train:Iterable[str], # the signer of each training clip
@@ -150,8 +154,8 @@ def refuse_shared_signers(
     train, test = set(train), set(test)
     both = sorted(train & test)
     if both and len(train | test) > 1:
-        raise InputError(f"participant_id: {join_names(both)} on both sides, in train/ and in test/; move all clips of a "
-                         "person to one side, or use a plain folder and let load_splits split it")
+        raise InputError(f"participant_id: {join_names(both)} on both sides, in train/ and in test/; move all clips "
+                         "of a person to one side, or use a plain folder and let load_splits split it")
 
 # %% ../../nbs/data/07_splits.ipynb #c093
 def _trained_signs(

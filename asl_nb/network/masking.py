@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_mask', 'zero_padding', 'masked_mean', 'masked_max', 'combine_moments', 'AllReduceSum', 'all_reduce_sum',
-           'world_size', 'shared_moments', 'MaskedBatchNorm']
+           'world_size', 'shared_moments', 'SharedBatchNorm', 'MaskedBatchNorm']
 
 # %% ../../nbs/network/01_masking.ipynb #c003
 from typing import Any
@@ -106,36 +106,18 @@ def shared_moments(
     return combine_moments(counts, means, squares)
 
 # %% ../../nbs/network/01_masking.ipynb #c051
-class MaskedBatchNorm(nn.BatchNorm1d):
-    "Batch normalisation ([paper](https://arxiv.org/abs/1502.03167)) whose statistics come from real frames only."
+class SharedBatchNorm(nn.BatchNorm1d):
+    "Batch normalisation ([paper](https://arxiv.org/abs/1502.03167)) with the statistics of all processes."
     running_mean:Tensor
     running_var:Tensor
     num_batches_tracked:Tensor
     momentum:float
 
-    def __init__(self,
-        channels:int, # feature width `C`
-        momentum:float=0.05, # weight of the newest batch in the running statistics
-        eps:float=1e-5, # added to the variance before its square root
-    ) -> None:
-        if channels < 1: raise ValueError(f"channels must be >= 1, received {channels}")
-        super().__init__(channels, eps=eps, momentum=momentum)
-
     def forward(self,
-        x:Tensor, # `(B, T, C)`
-        mask:Tensor|None=None, # `(B, T)` bool, `True` = real frame; `None` = all real
-    ) -> Tensor: # `(B, T, C)`, zeros in padded frames
-        check_mask(x, mask)
-        if x.shape[2] != self.num_features:
-            raise ValueError(f"x must have {self.num_features} channels, received {tuple(x.shape)}")
-        if not self.training: return zero_padding(self.fixed(zero_padding(x, mask)), mask)
-        real = x.flatten(0, 1) if mask is None else x[mask] # (N, C)
-        if world_size() > 1: real = self.shared(real)
-        else: real = super().forward(real) if len(real) > 1 else self.fixed(real)
-        if mask is None: return real.view(x.shape)
-        normalised = real.new_zeros(x.shape)
-        normalised[mask] = real
-        return normalised
+        real:Tensor, # `(N, C)` this process's real frames
+    ) -> Tensor: # `(N, C)`
+        if world_size() > 1: return self.shared(real)
+        return super().forward(real) if len(real) > 1 else self.fixed(real)
 
     def shared(self,
         real:Tensor, # `(N, C)` this process's real frames
@@ -155,3 +137,28 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         rows = x.reshape(-1, self.num_features)
         normalised = F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return normalised.view(x.shape)
+
+# %% ../../nbs/network/01_masking.ipynb #k001
+class MaskedBatchNorm(SharedBatchNorm):
+    "Batch normalisation whose statistics come from real frames only."
+    def __init__(self,
+        channels:int, # feature width `C`
+        momentum:float=0.05, # weight of the newest batch in the running statistics
+        eps:float=1e-5, # added to the variance before its square root
+    ) -> None:
+        if channels < 1: raise ValueError(f"channels must be >= 1, received {channels}")
+        super().__init__(channels, eps=eps, momentum=momentum)
+
+    def forward(self,
+        x:Tensor, # `(B, T, C)`
+        mask:Tensor|None=None, # `(B, T)` bool, `True` = real frame; `None` = all real
+    ) -> Tensor: # `(B, T, C)`, zeros in padded frames
+        check_mask(x, mask)
+        if x.shape[2] != self.num_features:
+            raise ValueError(f"x must have {self.num_features} channels, received {tuple(x.shape)}")
+        if not self.training: return zero_padding(self.fixed(zero_padding(x, mask)), mask)
+        real = super().forward(x.flatten(0, 1) if mask is None else x[mask]) # (N, C)
+        if mask is None: return real.view(x.shape)
+        normalised = real.new_zeros(x.shape)
+        normalised[mask] = real
+        return normalised

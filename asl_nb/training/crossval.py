@@ -206,10 +206,10 @@ def read_result(path:Path) -> FoldResult:
                          "delete it, and its run is done again") from None
 
 def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: not done yet
-    "The result of a run that is done; `InputError` if it was made with other settings."
+    "The result of a run that is done, also by an earlier version; `InputError` if it was made with other settings."
     if not path.exists(): return None
     found = read_result(path)
-    if found.settings != settings_of(config):
+    if settings_of(config_from(found.settings, str(path))) != settings_of(config):
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 

@@ -81,10 +81,11 @@ class Machine(PlainEngine):
 
 # %% ../../nbs/training/06_engine.ipynb #a914f671
 class ForwardState:
-    "What forward passes change in training: buffers (running statistics, counters) and random generators."
+    "What forward passes change in training: buffers (such as running statistics), step counters, random generators."
     def __init__(self, model:nn.Module, device:torch.device):
         self.model, self.device = model, device
         self.buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        self.counts = [(module, module.steps_finished) for module in _late_dropouts(model)]
         self.generator = torch.get_rng_state()
         self.on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
@@ -92,13 +93,16 @@ class ForwardState:
         "Put everything back to where it was."
         with torch.no_grad():
             for name, buffer in self.model.named_buffers(): buffer.copy_(self.buffers[name])
+        for module, steps in self.counts: module.set_step(steps)
         torch.set_rng_state(self.generator)
         if self.on_device is not None: torch.cuda.set_rng_state(self.on_device, self.device)
 
+def _late_dropouts(model:nn.Module) -> list[LateDropout]:
+    return [module for module in model.modules() if isinstance(module, LateDropout)]
+
 def uncount_step(model:nn.Module) -> None:
     "Take back one count of every late dropout, so that the next micro-batch belongs to the same step."
-    for module in model.modules():
-        if isinstance(module, LateDropout): module.step.sub_(1)
+    for module in _late_dropouts(model): module.set_step(module.steps_finished - 1)
 
 # %% ../../nbs/training/06_engine.ipynb #122c75d1
 SKIPS = 5
@@ -187,14 +191,14 @@ def optimisations(
     optimizer:Optimizer,
 ) -> list[str]:
     "What really ran, in words for the manifest."
-    cuda = engine.device.type == "cuda"
+    cuda, limit = engine.device.type == "cuda", engine.max_micro_batch
     facts = {f"{engine.precision} mixed precision": engine.precision in ("bf16", "fp16"),
              "TF32": cuda and torch.backends.cuda.matmul.allow_tf32,
              "cuDNN benchmark": cuda and torch.backends.cudnn.benchmark,
              "fused optimiser": bool(optimizer.defaults.get("fused")),
              f"gradients clipped to {engine.max_grad_norm}": engine.max_grad_norm is not None,
              f"{engine.accumulation_steps} accumulation steps": engine.accumulation_steps > 1,
-             f"batches halved {engine.halvings} times, to {engine.max_micro_batch} clips in memory": engine.halvings > 0,
+             f"batches halved {engine.halvings} times, to {limit} clips in memory": engine.halvings > 0,
              f"{engine.skipped} steps skipped, whose loss was not finite": engine.skipped > 0,
              f"{engine.processes} processes": engine.processes > 1}
     return [fact for fact, ran in facts.items() if ran]

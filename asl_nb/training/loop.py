@@ -30,7 +30,8 @@ class StepResult:
 
     def add(self, other:"StepResult") -> None:
         "Add another step's sums to these."
-        self.loss, self.correct, self.clips = self.loss + other.loss, self.correct + other.correct, self.clips + other.clips
+        self.loss, self.correct = self.loss + other.loss, self.correct + other.correct
+        self.clips += other.clips
 
 def count_correct(
     logits:Tensor, # `(B, K)`
@@ -60,7 +61,7 @@ class PlainEngine:
         optimizer.zero_grad(set_to_none=True)
         logits = self.predict(model, batch)
         loss: Tensor = criterion(logits, batch.labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return count_correct(logits, loss, batch.labels)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ class Run:
     manifest: Manifest
 
     @property
-    def score(self) -> dict: # empty while the run is not over
+    def score(self) -> dict[str, Any]: # empty while the run is not over
         "What was measured on the test signers."
         return self.manifest.final_results.test if self.manifest.final_results else {}
 
@@ -37,21 +38,38 @@ def find_runs(
 ) -> tuple[dict[str, Run], list[str]]: # name -> run, by date; and a line for each manifest that cannot be read
     "Every run below a folder, by its manifest."
     folder, runs, faults = Path(folder), {}, []
-    if not folder.is_dir(): raise InputError(f"{folder}: no such folder; give the folder that training wrote to (--out)")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that training wrote to (--out)")
     final = set(folder.rglob("*_final_manifest.json"))
-    begun = {path for path in folder.rglob("*_manifest.json") if path.with_name(path.name.replace("_manifest", "_final_manifest")) not in final}
+    finished = {path.with_name(path.name.replace("_final_manifest", "_manifest")) for path in final}
+    begun = set(folder.rglob("*_manifest.json")) - finished
     for path in sorted(final | begun, key=lambda path: path.name):
         name = path.name.removesuffix("_manifest.json").removesuffix("_final")
         name = (path.parent.relative_to(folder)/name).as_posix()
         try: runs[name] = Run(name, path, read_manifest(path))
         except InputError as error: faults.append(str(error))
-    if not runs: raise InputError(f"{folder}: no readable …_manifest.json here" + "".join(f"; {fault}" for fault in faults[:1]) + "; train something first")
+    if not runs:
+        raise InputError("; ".join([f"{folder}: no readable …_manifest.json here", *faults[:1], "train something first"]))
     return runs, faults
 
 # %% ../../nbs/training/12_runs.ipynb #c014
 def _best_validation(run: Run) -> float:
     "The highest accuracy on the validation signers; NaN if there were none."
-    return max((value for value in run.manifest.training_history.val_accuracies if not math.isnan(value)), default=math.nan)
+    accuracies = run.manifest.training_history.val_accuracies
+    return max((value for value in accuracies if not math.isnan(value)), default=math.nan)
+
+def _row(run: Run, letter: str) -> dict[str, object]:
+    "What the table says about a run; `letter` stands for its test clips."
+    manifest, people = run.manifest, run.score.get("per_participant", {})
+    history, config = manifest.training_history, manifest.training_config
+    seconds = sum(each for each in history.epoch_seconds if not math.isnan(each))
+    return {"examination": letter, "test": run.score.get("top1", math.nan),
+            "worst signer": min((each["top1"] for each in people.values()), default=math.nan),
+            "validation": _best_validation(run), "clips": run.score.get("clips", 0),
+            "signs": manifest.model_info.num_classes, "recipe": getattr(config, "recipe", None),
+            "epochs": len(history.train_losses), "parameters": manifest.model_info.parameters_total,
+            "minutes": round(seconds/60, 2), "data": manifest.data_kind,
+            "state": "done" if run.score else "not finished"}
 
 def runs_table(
     runs: Mapping[str, Run], # of `find_runs`
@@ -59,36 +77,31 @@ def runs_table(
     "One row per run: runs scored on the same clips together, the best of them first."
     exams: dict[str | None, list[Run]] = {}
     for run in runs.values(): exams.setdefault(run.manifest.reproduction.data_sha256.get("test"), []).append(run)
-    rows = {}
-    for letter, group in enumerate(sorted(exams.values(), key=len, reverse=True)):
-        for run in sorted(group, key=lambda run: run.score.get("top1", -1.), reverse=True):
-            manifest, people = run.manifest, run.score.get("per_participant", {})
-            history, config = manifest.training_history, manifest.training_config
-            rows[run.name] = {
-                "examination": chr(ord("A") + letter) if letter < 26 else str(letter + 1), "test": run.score.get("top1", math.nan),
-                "worst signer": min((each["top1"] for each in people.values()), default=math.nan), "validation": _best_validation(run),
-                "clips": run.score.get("clips", 0), "signs": manifest.model_info.num_classes, "recipe": getattr(config, "recipe", None),
-                "epochs": len(history.train_losses), "parameters": manifest.model_info.parameters_total,
-                "minutes": round(sum(each for each in history.epoch_seconds if not math.isnan(each))/60, 2),
-                "data": manifest.data_kind, "state": "done" if run.score else "not finished"}
+    rows: dict[str, dict[str, object]] = {}
+    for number, group in enumerate(sorted(exams.values(), key=len, reverse=True)):
+        letter = chr(ord("A") + number) if number < 26 else str(number + 1)
+        best_first = sorted(group, key=lambda run: run.score.get("top1", -1.), reverse=True)
+        rows |= {run.name: _row(run, letter) for run in best_first}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 # %% ../../nbs/training/12_runs.ipynb #c017
 def draw_runs(
     runs: Sequence[Run], # up to ten are told apart by colour
 ) -> Figure: # training loss; accuracy on signers outside training
-    "The curves of several runs in one picture."
-    if not runs: raise ValueError("a picture needs at least one run, received none")
+    "The curves of several runs in one figure."
+    if not runs: raise ValueError("a figure needs at least one run, received none")
     figure = HistoryFigure(figsize=(9, 3.2), dpi=80, layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     for number, run in enumerate(runs):
         history, colour = run.manifest.training_history, f"C{number%10}"
         epochs = range(1, len(history.train_losses) + 1)
-        losses.plot(epochs, history.train_losses, color=colour, marker=".", label=run.name.removesuffix("/" + Path(run.name).name))
+        label = run.name.removesuffix("/" + Path(run.name).name)
+        losses.plot(epochs, history.train_losses, color=colour, marker=".", label=label)
         accuracies.plot(epochs, [100*each for each in history.val_accuracies], color=colour, marker=".")
         if run.score: accuracies.plot(len(epochs), 100*run.score["top1"], "*", color=colour, markersize=12)
     losses.set(title="Training loss", xlabel="epoch", ylabel="mean per clip")
-    accuracies.set(title="Validation signers (line), test signers (star)", xlabel="epoch", ylabel="recognised, %", ylim=(0, 103))
+    accuracies.set(title="Validation signers (line), test signers (star)", xlabel="epoch", ylabel="recognised, %",
+                   ylim=(0, 103))
     for axis in (losses, accuracies): axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize=8)
     return figure
@@ -99,8 +112,8 @@ def run_facts(
 ) -> dict[str, object]: # name -> value
     "What can make two runs differ: configuration, data, signers, software, machine."
     manifest = run.manifest
-    facts = {name: value for name, value in manifest.training_config.model_dump().items() if name not in ("out", "optimizer", "scheduler", "criterion")}
-    recorded = manifest.reproduction
+    config, recorded = manifest.training_config.model_dump(), manifest.reproduction
+    facts = {name: value for name, value in config.items() if name not in ("out", "optimizer", "scheduler", "criterion")}
     for part in ("train", "validation", "test"):
         facts[f"{part} signers"] = ", ".join(recorded.participants.get(part, [])) or "none"
         facts[f"{part} clips"] = recorded.clips.get(part)
@@ -115,7 +128,8 @@ def difference_between(
     "Everything in which two runs differ that could explain their scores."
     one, two = run_facts(first), run_facts(second)
     differing = [name for name in one | two if one.get(name) != two.get(name)]
-    return pd.DataFrame({run.name: [facts.get(name) for name in differing] for run, facts in ((first, one), (second, two))}, index=differing, dtype=object)
+    columns = {run.name: [facts.get(name) for name in differing] for run, facts in ((first, one), (second, two))}
+    return pd.DataFrame(columns, index=differing, dtype=object)
 
 # %% ../../nbs/training/12_runs.ipynb #c023
 def pick_run(
@@ -125,4 +139,5 @@ def pick_run(
     "The one run that is meant."
     hits = [run for key, run in runs.items() if name == key] or [run for key, run in runs.items() if name in key]
     if len(hits) == 1: return hits[0]
-    raise InputError(f"{name}: {'no run is' if not hits else f'{len(hits)} runs are'} named so; there are {', '.join(list(runs)[:8])}")
+    found = f"{len(hits)} runs are" if hits else "no run is"
+    raise InputError(f"{name}: {found} named so; there are {', '.join(list(runs)[:8])}")

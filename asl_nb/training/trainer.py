@@ -70,7 +70,7 @@ def load_data(
 QUICK_SIGNS = 20
 
 def signs_to_train(config:TrainingConfig) -> str|list[str]:
-    "The signs asked for; a quick run of a large vocabulary takes those with most clips, so that a few clips cover them."
+    "The signs asked for; a quick run of a large vocabulary takes those with most clips."
     if not config.quick or config.signs != "all" or config.data == "synthetic": return config.signs
     folder = Path(config.data)
     table = read_table(folder/"train" if dataset_layout(folder) == "split" else folder, check_files=False)
@@ -112,10 +112,11 @@ def make_loaders(
     share: dict[str, Any] = dict(rank=engine.rank, world_size=engine.processes, workers=config.workers,
                                  pin_memory=engine.device.type == "cuda")
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
-    people, labels = splits.train.participants, splits.train.labels
+    people, labels = splits.train.participants, splits.train.labels.tolist()
     weights = balanced_weights(people, labels, config.balance) if config.balance else None
-    train_loader = make_loader(splits.train, config.batch_size*config.accumulation_steps, shuffle=True,
-                               seed=config.seed, frame_budget=budget, blur=config.length_jitter, weights=weights, **share)
+    clips_per_step = config.batch_size*config.accumulation_steps
+    train_loader = make_loader(splits.train, clips_per_step, shuffle=True, seed=config.seed, frame_budget=budget,
+                               blur=config.length_jitter, weights=weights, **share)
     if not len(splits.validation): return train_loader, None
     return train_loader, make_loader(splits.validation, config.batch_size, sort=True, **share)
 
@@ -177,7 +178,8 @@ class TrainerCheckpoints(TrainerState):
             "model": self.model.state_dict(), "average": self.average.state_dict() if self.average else {},
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {}, "history": asdict(self.history),
-            "seconds": self.seconds, "steps": self.steps, "max_micro_batch": self.engine.max_micro_batch, "ranks": ranks})
+            "seconds": self.seconds, "steps": self.steps, "ranks": ranks,
+            "max_micro_batch": self.engine.max_micro_batch})
 
     def restore(self,
         content:dict[str, Any], # of `load_checkpoint`
@@ -186,13 +188,15 @@ class TrainerCheckpoints(TrainerState):
         "Go back to where a checkpoint left off; `InputError` if it is another run's."
         check_same(content["run_fingerprint"], self.run_fingerprint(), file)
         if content["history"]["val_losses"] and not self.files.weights.exists():
-            raise InputError(f"{self.files.weights}: the best weights so far are missing; put the file back, or train anew")
+            raise InputError(f"{self.files.weights}: the best weights so far are missing; "
+                             "put the file back, or train anew")
         self.model.load_state_dict(content["model"])
         if self.average: self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scheduler.load_state_dict(content["scheduler"])
         if content["scaler"]: self.engine.accelerator.scaler.load_state_dict(content["scaler"])
-        self.history, self.seconds, self.steps = TrainingHistory(**content["history"]), content["seconds"], content["steps"]
+        self.history = TrainingHistory(**content["history"])
+        self.seconds, self.steps = content["seconds"], content["steps"]
         self.engine.max_micro_batch = content["max_micro_batch"]
         mine = content["ranks"][self.engine.rank]
         self.progress = EpochProgress(**mine["progress"])
@@ -356,11 +360,12 @@ def describe_splits(splits:Splits) -> list[str]:
     if splits.only_signer:
         lines.append(f"one signer {splits.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in splits.train.summary().sum(axis=1).items() if clips == 1]
-    if few: lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
+    if few:
+        lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
     if splits.excluded:
         listed = ", ".join(f"{sign} ({count})" for sign, count in splits.excluded.items())
-        lines.append(f"excluded   {sum(splits.excluded.values()):>6} test clips of signs that no training signer makes: "
-                     f"{listed}")
+        count = sum(splits.excluded.values())
+        lines.append(f"excluded   {count:>6} test clips of signs that no training signer makes: {listed}")
     return lines + [f"skipped    {line}" for line in splits.skipped]
 
 def describe_start(path:str, known:list[str]) -> str:

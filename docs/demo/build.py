@@ -36,9 +36,11 @@ def write_clip_json(
     frames_per_second: float = 30,
 ) -> Path:
     "Write a clip as the page reads it: points `[x, y, z]`, or null where nothing was seen."
-    rows = [[None if np.isnan(point).any() else [round(float(value), 5) for value in point] for point in frame] for frame in clip]
+    rows = [[None if np.isnan(point).any() else [round(float(value), 5) for value in point] for point in frame]
+            for frame in clip]
     content = {"format": "asl_nb clip 1", "frames_per_second": frames_per_second, "landmarks": rows}
-    with atomic_write(path) as temporary: temporary.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False), encoding="utf-8")
     return Path(path)
 
 
@@ -58,7 +60,8 @@ def write_page_data(
             signer = Signer.random((SIGNER, number % 3))
             clip = perform(sign, signer, (SIGNER, number))
             clip.astype("<f4").tofile(folder/f"clip{number}.f32")
-            clips.append({"sign": sign, "file": f"clip{number}.f32", "frames": len(clip), "frames_per_second": signer.camera.frames_per_second})
+            clips.append({"sign": sign, "file": f"clip{number}.f32", "frames": len(clip),
+                          "frames_per_second": signer.camera.frames_per_second})
         content = {"clips": clips, "edges": {part: edges.tolist() for part, edges in EDGES.items()}}
         (folder/"demo.json").write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
         if out.exists(): shutil.rmtree(out)
@@ -76,14 +79,16 @@ def named(action, *values):
 
 @app.command("page")
 def page_command(
-    model: Annotated[Path | None, typer.Option(help="the .pth file of a training run; none: one is trained on synthetic signers, a minute or two")] = None,
+    model: Annotated[Path | None, typer.Option(
+        help="the .pth file of a training run; none: one is trained on synthetic signers, a minute or two")] = None,
     out: Annotated[Path, typer.Option(help="folder to make")] = HERE/"data",
     epochs: Annotated[int, typer.Option(help="of that training", min=1)] = 25,
 ):
     "The model, some clips and demo.json."
     with tempfile.TemporaryDirectory() as folder:
         if model is None:
-            config = TrainingConfig(recipe="best", signs=",".join(SIGNS), epochs=epochs, synthetic_signers=10, ema_decay=.95, out=folder)
+            config = TrainingConfig(recipe="best", signs=",".join(SIGNS), epochs=epochs, synthetic_signers=10,
+                                    ema_decay=.95, out=folder)
             model = named(lambda: train(config, report=typer.echo).files.weights)
         typer.echo(f"the page's data is in {named(write_page_data, model, out)}")
 

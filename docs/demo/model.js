@@ -1,4 +1,4 @@
-// An exported model: its notes, and its answers. See nbs/55_export.ipynb, which writes both.
+// An exported model: its metadata, and its answers. See nbs/90_export.ipynb, which writes both.
 import * as ort from "./vendor/ort.wasm.min.mjs";
 
 export const POINTS = 543;
@@ -8,7 +8,7 @@ ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
 ort.env.wasm.numThreads = 1;
 
 // The pairs of texts in field 14 of the outermost protobuf message of an ONNX file (ModelProto.metadata_props).
-export function readNotes(bytes) {
+export function readMetadata(bytes) {
   const text = new TextDecoder();
   function* fields(at, end) { // [number, start, stop] of every field with a length
     const number = () => {
@@ -31,27 +31,27 @@ export function readNotes(bytes) {
       else throw new RangeError("no protobuf");
     }
   }
-  const notes = {};
+  const metadata = {};
   for (const [number, start, stop] of fields(0, bytes.length)) {
     if (number !== 14) continue;
     const pair = {};
     for (const [part, first, last] of fields(start, stop)) pair[part] = text.decode(bytes.subarray(first, last));
-    notes[pair[1]] = pair[2];
+    metadata[pair[1]] = pair[2];
   }
-  return notes;
+  return metadata;
 }
 
 export async function openModel(name, bytes) {
   const cure = "Export the model again with asl-nb export.";
-  let notes;
-  try { notes = readNotes(bytes); }
+  let metadata;
+  try { metadata = readMetadata(bytes); }
   catch { throw new Trouble(`${name} is no ONNX file, or cut short. ${cure}`); }
-  if (notes.format !== "asl_nb onnx 1") throw new Trouble(`${name} is ${notes.format ? `of another version (${notes.format})` : "not a model of asl_nb, or cut short"}. ${cure}`);
-  if (notes.landmark_count !== String(POINTS)) throw new Trouble(`${name} was made for ${notes.landmark_count} landmarks; here are ${POINTS}. ${cure}`);
+  if (metadata.format !== "asl_nb onnx 1") throw new Trouble(`${name} is ${metadata.format ? `of another version (${metadata.format})` : "not a model of asl_nb, or cut short"}. ${cure}`);
+  if (metadata.landmark_count !== String(POINTS)) throw new Trouble(`${name} was made for ${metadata.landmark_count} landmarks; here are ${POINTS}. ${cure}`);
   let session;
   try { session = await ort.InferenceSession.create(bytes); }
   catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
-  const classes = JSON.parse(notes.classes), temperature = Number(notes.temperature);
+  const classes = JSON.parse(metadata.classes), temperature = Number(metadata.temperature);
 
   async function ask(landmarks, frames) {
     const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
@@ -64,5 +64,5 @@ export async function openModel(name, bytes) {
     return { logits: scores, guesses: guesses.slice(0, 5), milliseconds, frames };
   }
   await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
-  return { name: notes.manifest || name, classes, size: bytes.length, synthetic: notes.data_kind === "synthetic", mostFrames: Number(notes.max_len), ask };
+  return { name: metadata.manifest || name, classes, size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };
 }

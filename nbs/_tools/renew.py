@@ -1,7 +1,7 @@
 """Renew everything that is made from the notebooks: the package, their outputs, and README.md.
 
     python nbs/_tools/renew.py               export, run every notebook, clean, write README.md
-    python nbs/_tools/renew.py 06_tcn …      the same for the notebooks named: 06_tcn, network/06_tcn, nbs/network/06_tcn.ipynb
+    python nbs/_tools/renew.py 06_tcn …      the same for those named, by stem or by path (network/06_tcn)
 
 Widgets need the kernel that made them, so their state is not stored; a picture beside them stands in.
 """

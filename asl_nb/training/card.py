@@ -82,7 +82,7 @@ def known_limits(
     if best - shares[worst] > .1:
         limits.append(f"It does not serve everybody alike: {_percent(best)} for the signer it serves best, "
                       f"{_percent(shares[worst])} for {worst}.")
-    if excluded := sum(recorded.set_aside.values()):
+    if excluded := sum(recorded.excluded.values()):
         limits.append(f"{excluded} test clips show signs that no training signer makes; they were not scored.")
     if skipped := recorded.clips.get("skipped"): limits.append(f"{skipped} clips could not be read and are in no figure.")
     return [*limits, UNRECORDED, *FOR_EVERYONE]

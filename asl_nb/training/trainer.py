@@ -112,7 +112,7 @@ def make_loaders(
     share: dict[str, Any] = dict(rank=engine.rank, world_size=engine.processes, workers=config.workers,
                                  pin_memory=engine.device.type == "cuda")
     budget = config.frame_budget and config.frame_budget*config.accumulation_steps
-    people, labels = splits.train.participants, splits.train.labels
+    people, labels = splits.train.participants, splits.train.labels.tolist()
     weights = balanced_weights(people, labels, config.balance) if config.balance else None
     clips_per_step = config.batch_size*config.accumulation_steps
     train_loader = make_loader(splits.train, clips_per_step, shuffle=True, seed=config.seed, frame_budget=budget,

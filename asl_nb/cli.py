@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'Command', 'Json', 'ModelFile', 'WeightsFile', 'SPOTTERS', 'SpotterName', 'OneLineErrors', 'shown', 'option_of',
-           'training_options', 'with_training_options', 'train_command', 'describe_run', 'number_text',
-           'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores', 'evaluate_command',
-           'predict_command', 'synthesize_command', 'load_weights', 'export_command', 'explain_command',
-           'evaluate_stream_command', 'live_command', 'event_json', 'extract_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'training_options', 'with_training_options', 'current_option', 'train_command', 'describe_run',
+           'number_text', 'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores',
+           'evaluate_command', 'predict_command', 'synthesize_command', 'load_weights', 'export_command',
+           'explain_command', 'evaluate_stream_command', 'live_command', 'event_json', 'extract_command',
+           'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
+           'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -52,7 +53,7 @@ from .network.model import ASLModel
 from .network.weights import load_model
 from .training.card import write_card
 from .training.checkpoint import Interrupted
-from .training.configuration import RECIPES, TrainingConfig, config_from
+from .training.configuration import RECIPES, RENAMED, TrainingConfig, config_from
 from .training.crossval import cross_validate, crossval_table, list_runs
 from .training.manifest import manifest_beside
 from .training.runs import difference_between, draw_runs, find_runs, pick_run, runs_table
@@ -107,7 +108,11 @@ def with_training_options(function:Command) -> Command:
     return function
 
 # %% ../nbs/92_cli.ipynb #c011
-@app.command("train")
+def current_option(name:str) -> str:
+    "An option's name of today for that of an earlier version: `start-from` is `pretrained`."
+    return RENAMED.get(name.replace("-", "_"), name).replace("_", "-")
+
+@app.command("train", context_settings={"token_normalize_func": current_option})
 @with_training_options
 def train_command(
     resume:Annotated[Path|None, typer.Option(

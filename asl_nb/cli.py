@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'Command', 'Json', 'ModelFile', 'WeightsFile', 'SPOTTERS', 'SpotterName', 'OneLineErrors', 'shown', 'option_of',
-           'training_options', 'with_training_options', 'train_command', 'describe_run', 'number_text',
-           'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores', 'evaluate_command',
-           'predict_command', 'synthesize_command', 'load_weights', 'export_command', 'explain_command',
-           'evaluate_stream_command', 'live_command', 'event_json', 'extract_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'training_options', 'with_training_options', 'current_option', 'train_command', 'describe_run',
+           'number_text', 'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores',
+           'evaluate_command', 'predict_command', 'synthesize_command', 'load_weights', 'export_command',
+           'explain_command', 'evaluate_stream_command', 'live_command', 'event_json', 'extract_command',
+           'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
+           'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -30,7 +31,7 @@ from .capture.extraction import ExtractionConfig, extract, write_overlays
 from .capture.extractor import LandmarkExtractor
 from .capture.recorder import remove_recordings
 from .capture.recordings import Labelling
-from .capture.video import read_video, video_facts
+from .capture.video import VideoWriter, read_video, video_facts
 from .core.errors import InputError
 from .core.files import atomic_write
 from .data.clips import read_clip
@@ -52,7 +53,7 @@ from .network.model import ASLModel
 from .network.weights import load_model
 from .training.card import write_card
 from .training.checkpoint import Interrupted
-from .training.configuration import RECIPES, TrainingConfig, config_from
+from .training.configuration import RECIPES, RENAMED, TrainingConfig, config_from
 from .training.crossval import cross_validate, crossval_table, list_runs
 from .training.manifest import manifest_beside
 from .training.runs import difference_between, draw_runs, find_runs, pick_run, runs_table
@@ -107,7 +108,11 @@ def with_training_options(function:Command) -> Command:
     return function
 
 # %% ../nbs/92_cli.ipynb #c011
-@app.command("train")
+def current_option(name:str) -> str:
+    "An option's name of today for that of an earlier version: `start-from` is `pretrained`."
+    return RENAMED.get(name.replace("-", "_"), name).replace("_", "-")
+
+@app.command("train", context_settings={"token_normalize_func": current_option})
 @with_training_options
 def train_command(
     resume:Annotated[Path|None, typer.Option(
@@ -336,7 +341,7 @@ def live_command(
         help="folder for a labelled image of every sign that is probable enough; not given: none is kept")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
     least:Annotated[float, typer.Option(
-        help="threshold: probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.sure,
+        help="threshold: probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.min_confidence,
     spotter:SpotterName="learned",
     as_json:Json=False,
 ) -> None:
@@ -348,12 +353,13 @@ def live_command(
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), cutting=SegmentationConfig(sure=least))
+    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), segmentation=SegmentationConfig(min_confidence=least))
     def report(event:Event) -> None: typer.echo(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            if headless: write_live(session, images, report, out, rate if 0 < rate <= 120 else 30)
+            written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
+            if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
     for path in session.saved: typer.echo(f"saved {path}", err=True)

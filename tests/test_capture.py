@@ -1,4 +1,4 @@
-"""Videos and keypoints, good and bad: every kind of broken file, what is done again and what is not, and MediaPipe on real videos."""
+"""Videos and keypoints, good and bad: broken files, what is done again and what is not, MediaPipe on real videos."""
 import json
 import os
 import shutil
@@ -31,7 +31,8 @@ from asl_nb.data.synthetic import Signer, perform
 
 cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
-needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(), reason="the recordings in ../shared/data/videos are not on this machine")
+needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(),
+                                  reason="the recordings in ../shared/data/videos are not on this machine")
 
 BY_FOLDER = Labelling(participant="by-folder")
 
@@ -62,7 +63,7 @@ def ramp(count=30, size=(64, 48), block=12):
 
 
 class BrightPoint:
-    "Stands in for MediaPipe: the middle of what is bright is the right wrist; where nothing is bright, there is nobody."
+    "Stands in for MediaPipe: the middle of what is bright is the right wrist; in a dark image there is nobody."
     def __init__(self, mirrored=False): self.mirrored = mirrored
     def __enter__(self): return self
     def __exit__(self, *_): pass
@@ -82,10 +83,10 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(extraction, "extractor_facts", lambda: {"name": "bright point", "version": "1", "models": {}})
 
 
-# --- videos -----------------------------------------------------------------------------------------------------------------
+# --- videos ----------------------------------------------------------------------------------------------
 
 
-def test_one_picture_is_a_clip_of_one_frame(tmp_path, stand_in):
+def test_one_image_is_a_clip_of_one_frame(tmp_path, stand_in):
     write_video(tmp_path/"one.mp4", ramp(1))
     done = quietly(tmp_path/"one.mp4", tmp_path/"out", Labelling(sign="hello", participant="me"))
     assert done.clips == 1 and "only one frame" in done.notes["one.mp4"]
@@ -96,13 +97,15 @@ def test_images_of_a_phone_held_upright_are_turned(tmp_path):
     path = write_video(tmp_path/"phone.mp4", ramp())
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
-    content[place:place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)  # a quarter turn
+    # a quarter turn
+    content[place:place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
     path.write_bytes(content)
     facts = video_facts(path)
     assert (facts["width"], facts["height"]) == (48, 64)
     images = [image for _, image in read_video(path)]
     assert images[0].shape == (64, 48, 3)
-    assert images[0][:12, -12:].mean() > 200 and images[-1][-12:, -12:].mean() > 200  # the upper edge has become the right one
+    # the upper edge has become the right one
+    assert images[0][:12, -12:].mean() > 200 and images[-1][-12:, -12:].mean() > 200
 
 
 def test_times_come_from_the_file_not_from_counting(tmp_path):
@@ -121,17 +124,19 @@ def test_times_come_from_the_file_not_from_counting(tmp_path):
     np.testing.assert_allclose(found, np.array(times)/1000, atol=2e-3)
     clip, seconds, _ = extract_video(tmp_path/"uneven.mp4", extractor=BrightPoint())
     assert len(clip) == 43 and np.allclose(np.diff(seconds), 1/30)
-    assert [moment for moment, _ in read_video(tmp_path/"uneven.mp4", frames_per_second=2)] == pytest.approx([0, .5, 1, 1.4], abs=2e-3)
+    found = [moment for moment, _ in read_video(tmp_path/"uneven.mp4", frames_per_second=2)]
+    assert found == pytest.approx([0, .5, 1, 1.4], abs=2e-3)
 
 
-@pytest.mark.parametrize("rate, count, expected", [(240, 240, 30), (60, 60, 30), (50, 50, 29), (25, 25, 29), (15, 15, 29), (29.97, 30, 30)])
+@pytest.mark.parametrize("rate, count, expected",
+                         [(240, 240, 30), (60, 60, 30), (50, 50, 29), (25, 25, 29), (15, 15, 29), (29.97, 30, 30)])
 def test_any_pace_becomes_thirty_a_second(tmp_path, rate, count, expected):
-    write_video(tmp_path/"film.mp4", ramp(count, (320, 240)), rate)
-    clip, seconds, facts = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())
+    write_video(tmp_path/"video.mp4", ramp(count, (320, 240)), rate)
+    clip, seconds, facts = extract_video(tmp_path/"video.mp4", extractor=BrightPoint())
     assert len(clip) == expected and facts["pictures"] <= 30
     across = clip[:, PARTS["right_hand"].start, 0]
     np.testing.assert_allclose(across, across[0] + seconds/((count - 1)/rate)*(1 - 12/320), atol=.02)
-    same, _, facts = extract_video(tmp_path/"film.mp4", frames_per_second=None, extractor=BrightPoint())
+    same, _, facts = extract_video(tmp_path/"video.mp4", frames_per_second=None, extractor=BrightPoint())
     assert len(same) == count == facts["pictures"]
 
 
@@ -175,13 +180,14 @@ def torn(path):
     path.write_bytes(content)
 
 
-BROKEN = {"text": lambda path: path.write_text("Dear diary"), "empty": lambda path: path.touch(), "sound only": sound, "cut off": cut_off,
-          "unknown codec": unknown_codec, "no image": lambda path: write_video(path, []), "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999))}
+BROKEN = {"text": lambda path: path.write_text("Dear diary"), "empty": lambda path: path.touch(), "sound only": sound,
+          "cut off": cut_off, "unknown codec": unknown_codec, "no image": lambda path: write_video(path, []),
+          "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999))}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
-    path = tmp_path/"film with spaces – ñ.mp4"
+def test_a_broken_video_is_refused_in_one_line(tmp_path, kind, capfd):
+    path = tmp_path/"video with spaces – ñ.mp4"
     BROKEN[kind](path)
     with pytest.raises(InputError) as error: list(read_video(path))
     message = str(error.value)
@@ -189,7 +195,7 @@ def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
     assert capfd.readouterr().err == ""  # the decoder keeps quiet
 
 
-def test_what_is_left_of_a_torn_film_is_used(tmp_path):
+def test_what_is_left_of_a_torn_video_is_used(tmp_path):
     torn(path := tmp_path/"torn.mp4")
     try: images = list(read_video(path))
     except InputError: return
@@ -205,8 +211,10 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
             except TimeoutError: pass
         listener = threading.Thread(target=listen)
         listener.start()
-        path = tmp_path/"film.mp4"
-        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{address}/a.ts\n#EXT-X-ENDLIST\n")
+        path = tmp_path/"video.mp4"
+        playlist = ["#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", f"http://127.0.0.1:{address}/a.ts",
+                    "#EXT-X-ENDLIST"]
+        path.write_text("\n".join(playlist) + "\n")
         with pytest.raises(InputError): list(read_video(path))
         with pytest.raises(InputError, match="no such file"): list(read_video(f"http://127.0.0.1:{address}/a.mp4"))
         listener.join()
@@ -214,21 +222,23 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
 
 
 def test_missing_library_names_the_extra(tmp_path, monkeypatch):
-    write_video(tmp_path/"film.mp4", ramp())
+    write_video(tmp_path/"video.mp4", ramp())
     for module in ("mediapipe", "cv2"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, module, None)
-            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"): extract(tmp_path/"film.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
+            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"):
+                extract(tmp_path/"video.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
     assert not (tmp_path/"out").exists()
 
 
 def test_mediapipe_without_holistic_names_the_version(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].__version__ = "1.2.2"
-    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"): load_holistic()
+    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"):
+        load_holistic()
 
 
-# --- datasets --------------------------------------------------------------------------------------------------------------
+# --- datasets --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -242,14 +252,16 @@ def videos(tmp_path):
     return tmp_path/"videos"
 
 
-def test_folders_tell_sign_and_person_and_one_bad_film_stops_nothing(videos, tmp_path, stand_in):
+def test_folders_tell_sign_and_person_and_one_bad_video_stops_nothing(videos, tmp_path, stand_in):
     done = quietly(videos, tmp_path/"out", BY_FOLDER)
-    assert done.clips == 4 and list(done.faults) == ["anna/hello/take 2.mov"] and "not a video" in done.faults["anna/hello/take 2.mov"]
+    assert done.clips == 4
+    assert list(done.faults) == ["anna/hello/take 2.mov"] and "not a video" in done.faults["anna/hello/take 2.mov"]
     data = load_folder(tmp_path/"out", progress=False)
     assert data.signers == ("anna", "zoë b") and data.classes == ("hello", "thank you")
     record = json.loads((tmp_path/"out"/RECORD).read_text())
     assert record["extractor"]["name"] == "bright point" and record["settings"]["frames_per_second"] == 30
-    assert {row["source"] for row in record["recordings"].values()} == {f"{person}/{sign}/take 1.mp4" for person in data.signers for sign in data.classes}
+    expected = {f"{person}/{sign}/take 1.mp4" for person in data.signers for sign in data.classes}
+    assert {row["source"] for row in record["recordings"].values()} == expected
 
 
 def test_again_keeps_what_is_there_and_adds_what_is_new(videos, tmp_path, stand_in, monkeypatch):
@@ -265,7 +277,7 @@ def test_again_keeps_what_is_there_and_adds_what_is_new(videos, tmp_path, stand_
     assert quietly(videos, tmp_path/"out", BY_FOLDER).clips == 1
 
 
-def test_other_settings_or_another_mediapipe_are_refused_and_overwrite_starts_anew(videos, tmp_path, stand_in, monkeypatch):
+def test_other_settings_or_another_mediapipe_are_refused(videos, tmp_path, stand_in, monkeypatch):
     quietly(videos, tmp_path/"out")
     with pytest.raises(InputError, match="made with frames_per_second 30, not 15.*overwrite"):
         quietly(videos, tmp_path/"out", config=ExtractionConfig(frames_per_second=15))
@@ -284,18 +296,23 @@ def test_another_dataset_is_never_touched(videos, tmp_path, stand_in):
 
 def test_a_table_gives_the_labels(videos, tmp_path, stand_in):
     labels = tmp_path/"labels.csv"
-    labels.write_text("file,sign,participant\nanna/hello/take 1.mp4,hi,a\nanna/thank you/take 1.mp4,thanks,\nzoë b/hello/take 1.mp4,hi,z\n", encoding="utf-8")
+    rows = ["file,sign,participant", "anna/hello/take 1.mp4,hi,a", "anna/thank you/take 1.mp4,thanks,",
+            "zoë b/hello/take 1.mp4,hi,z"]
+    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
     done = quietly(videos, tmp_path/"out", Labelling(sign=labels, participant="somebody"))
     assert done.clips == 3 and set(done.faults) == {"anna/hello/take 2.mov", "zoë b/thank you/take 1.mp4"}
-    assert sorted(map(tuple, read_table(tmp_path/"out")[["participant_id", "sign"]].to_numpy())) == [("a", "hi"), ("somebody", "thanks"), ("z", "hi")]
+    rows = sorted(map(tuple, read_table(tmp_path/"out")[["participant_id", "sign"]].to_numpy()))
+    assert rows == [("a", "hi"), ("somebody", "thanks"), ("z", "hi")]
     labels.write_text("name,sign\n")
-    with pytest.raises(InputError, match="column file is missing"): quietly(videos, tmp_path/"out2", Labelling(sign=labels))
+    with pytest.raises(InputError, match="column file is missing"):
+        quietly(videos, tmp_path/"out2", Labelling(sign=labels))
 
 
-def test_the_same_film_under_two_signs_comes_to_light(videos, tmp_path, stand_in):
+def test_the_same_video_under_two_signs_comes_to_light(videos, tmp_path, stand_in):
     shutil.copy(videos/"anna"/"hello"/"take 1.mp4", videos/"anna"/"thank you"/"copy.mp4")
     done = quietly(videos, tmp_path/"out", BY_FOLDER)
-    assert done.clips >= 4 and "is the same recording as anna/hello/take 1.mp4" in done.faults["anna/thank you/copy.mp4"]
+    assert done.clips >= 4
+    assert "is the same recording as anna/hello/take 1.mp4" in done.faults["anna/thank you/copy.mp4"]
     assert len(read_table(tmp_path/"out")) == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
 
 
@@ -307,28 +324,32 @@ def work_that_may_die(source, *task):
 
 
 @pytest.mark.slow
-def test_a_film_whose_process_is_killed_stops_no_other(videos, tmp_path, stand_in, monkeypatch):
+def test_a_video_whose_process_is_killed_stops_no_other(videos, tmp_path, stand_in, monkeypatch):
     monkeypatch.setattr(extraction, "_work", work_that_may_die)
     write_video(videos/"anna"/"hello"/"take 2.mov", ramp(11))
     done = quietly(videos, tmp_path/"out", BY_FOLDER, jobs=2)
     assert done.clips == len(load_folder(tmp_path/"out", progress=False)) == 4
-    assert list(done.faults) == ["anna/hello/take 2.mov"] and "take 2.mov: the process that read it was killed" in done.faults["anna/hello/take 2.mov"]
+    assert list(done.faults) == ["anna/hello/take 2.mov"]
+    assert "take 2.mov: the process that read it was killed" in done.faults["anna/hello/take 2.mov"]
 
 
 def test_a_dataset_of_another_kind_is_not_written_into(videos, tmp_path, stand_in):
     (tmp_path/"out"/"train").mkdir(parents=True)
     (tmp_path/"out"/"train"/"train.csv").write_text("path,participant_id,sequence_id,sign\n")
-    with pytest.raises(InputError, match="were not made here; give the name of a new folder"): quietly(videos, tmp_path/"out")
+    with pytest.raises(InputError, match="were not made here; give the name of a new folder"):
+        quietly(videos, tmp_path/"out")
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
+def test_overlays_show_every_video_of_a_dataset(tmp_path, stand_in, mirrored):
     for number, name in enumerate(("rot", "blau ü", "no clip")):
         (tmp_path/"videos"/name).mkdir(parents=True)
         write_video(tmp_path/"videos"/name/"1.mp4", ramp(20 + number, (320, 240), block=60))
-    quietly([tmp_path/"videos"/"rot", tmp_path/"videos"/"blau ü"], tmp_path/"out", Labelling(sign="a", participant="me"), ExtractionConfig(mirrored=mirrored))
+    quietly([tmp_path/"videos"/"rot", tmp_path/"videos"/"blau ü"], tmp_path/"out",
+            Labelling(sign="a", participant="me"), ExtractionConfig(mirrored=mirrored))
     files = write_overlays(tmp_path/"videos", tmp_path/"out", tmp_path/"looks", progress=False)
-    assert sorted(path.relative_to(tmp_path/"looks").as_posix() for path in files) == ["blau ü/1.mp4.png", "rot/1.mp4.png"]
+    names = sorted(path.relative_to(tmp_path/"looks").as_posix() for path in files)
+    assert names == ["blau ü/1.mp4.png", "rot/1.mp4.png"]
     record = Recordings(tmp_path/"out")
     clip = read_clip(tmp_path/"out"/record.table().path[0])
     figure = draw_over(tmp_path/"videos"/"rot"/"1.mp4", clip, np.arange(len(clip))/30, 3, mirrored)
@@ -339,16 +360,16 @@ def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
     plt.close(figure)
 
 
-def test_nobody_in_any_film_is_an_error(tmp_path, stand_in):
+def test_nobody_in_any_video_is_an_error(tmp_path, stand_in):
     write_video(tmp_path/"dark.mp4", [np.zeros((48, 64, 3), np.uint8)]*10)
     with pytest.raises(InputError, match="none of the 1 recordings gave a clip.*nobody was found in its 10 images"):
         quietly(tmp_path/"dark.mp4", tmp_path/"out", Labelling(sign="hello"))
 
 
 def test_mirrored_videos_are_turned(tmp_path):
-    write_video(tmp_path/"film.mp4", ramp())
-    plain = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())[0]
-    turned = extract_video(tmp_path/"film.mp4", extractor=BrightPoint(mirrored=True))[0]
+    write_video(tmp_path/"video.mp4", ramp())
+    plain = extract_video(tmp_path/"video.mp4", extractor=BrightPoint())[0]
+    turned = extract_video(tmp_path/"video.mp4", extractor=BrightPoint(mirrored=True))[0]
     np.testing.assert_allclose(plain[:, 522, 0] + turned[:, 522, 0], 1, atol=.03)
 
 
@@ -356,7 +377,8 @@ def test_a_full_disk_stops_with_one_line_and_goes_on_later(videos, tmp_path, sta
     calls, write = [], recordings.write_clip
     def full(path, clip):
         calls.append(path)
-        if len(calls) > 2: raise InputError(f"{path}: cannot be written (No space left on device); free some space or choose another folder")
+        if len(calls) > 2:
+            raise InputError(f"{path}: cannot be written (No space left on device); free some space")
         write(path, clip)
     monkeypatch.setattr(recordings, "write_clip", full)
     with pytest.raises(InputError, match="No space left"): quietly(videos, tmp_path/"out", BY_FOLDER)
@@ -390,7 +412,7 @@ def test_a_damaged_record_is_named(videos, tmp_path, stand_in):
     with pytest.raises(InputError, match="extraction.json: not readable"): quietly(videos, tmp_path/"out")
 
 
-# --- keypoints -------------------------------------------------------------------------------------------------------------
+# --- keypoints -------------------------------------------------------------------------------------------
 
 
 def test_keypoints_come_back_to_the_last_digit(tmp_path):
@@ -400,8 +422,10 @@ def test_keypoints_come_back_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (lambda path: np.save(path, np.zeros(1662, int)), "holds int64"), (lambda path: np.save(path, np.zeros(258)), "not 1662 numbers"),
-    (lambda path: np.save(path, np.full(1662, np.inf)), "not finite"), (lambda path: path.write_bytes(b""), "not a readable .npy"),
+    (lambda path: np.save(path, np.zeros(1662, int)), "holds int64"),
+    (lambda path: np.save(path, np.zeros(258)), "not 1662 numbers"),
+    (lambda path: np.save(path, np.full(1662, np.inf)), "not finite"),
+    (lambda path: path.write_bytes(b""), "not a readable .npy"),
     (lambda path: np.save(path, np.array([{}]*1662), allow_pickle=True), "not a readable .npy")])
 def test_odd_keypoints_are_refused(tmp_path, spoil, message):
     write_keypoints(tmp_path/"0", perform("sad", Signer()))
@@ -417,23 +441,26 @@ def test_pose_files_of_others(tmp_path):
 
     def write(path, name, points, data, rate=30):
         header = PoseHeader(.1, PoseHeaderDimensions(200, 100, 1), [PoseHeaderComponent(name, points, [], [], "XYZC")])
-        with open(path, "wb") as file: Pose(header, NumPyPoseBody(rate, data, (data[..., 0] != 0).astype(np.float32))).write(file)
+        with open(path, "wb") as file:
+            Pose(header, NumPyPoseBody(rate, data, (data[..., 0] != 0).astype(np.float32))).write(file)
 
     data = np.full((20, 1, 2, 3), 50, np.float32)
     data[3] = 0
-    write(tmp_path/"face.pose", "FACE_LANDMARKS", ["33", "477"], data, 15)  # a reduced face, and an iris that we do not keep
+    # a reduced face, and an iris that we do not keep
+    write(tmp_path/"face.pose", "FACE_LANDMARKS", ["33", "477"], data, 15)
     clip, seconds, _ = read_pose(tmp_path/"face.pose")
     assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33], [.25, .5, 50])
     assert len(clip) == 39 and np.isnan(clip[6, 33]).all() and np.allclose(np.diff(seconds), 1/30)
     write(tmp_path/"other.pose", "BODY_135", ["a", "b"], data)
-    with pytest.raises(InputError, match="holds BODY_135 and no landmarks of MediaPipe"): read_pose(tmp_path/"other.pose")
+    with pytest.raises(InputError, match="holds BODY_135 and no landmarks of MediaPipe"):
+        read_pose(tmp_path/"other.pose")
     write(tmp_path/"nobody.pose", "POSE_LANDMARKS", ["NOSE", "LEFT_EYE"], np.zeros((5, 1, 2, 3), np.float32))
     with pytest.raises(InputError, match="nobody was found"): read_pose(tmp_path/"nobody.pose")
     (tmp_path/"cut.pose").write_bytes((tmp_path/"face.pose").read_bytes()[:150])
     with pytest.raises(InputError, match="not a readable .pose file"): read_pose(tmp_path/"cut.pose")
 
 
-# --- MediaPipe -------------------------------------------------------------------------------------------------------------
+# --- MediaPipe -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +482,8 @@ def test_real_videos_show_hands_and_body(mediapipe, tmp_path):
     done = extract(videos, tmp_path/"out", Labelling(sign=VIDEOS/"index.csv", participant="signer"), progress=False)
     assert done.clips == 2 and list(done.faults) == ["msl150_hoy_001.mp4"]
     record = json.loads((tmp_path/"out"/RECORD).read_text())
-    assert record["extractor"]["version"] == mediapipe.__version__ and all(len(digest) == 64 for digest in record["extractor"]["models"].values())
+    assert record["extractor"]["version"] == mediapipe.__version__
+    assert all(len(digest) == 64 for digest in record["extractor"]["models"].values())
     both, right = [row["seen"] for row in record["recordings"].values()]
     assert both["pose"] == right["pose"] == 1 and both["left_hand"] > .9 and both["right_hand"] > .9
     assert right["right_hand"] > .9 and right["left_hand"] == 0  # a one-handed sign
@@ -468,7 +496,8 @@ def test_real_videos_show_hands_and_body(mediapipe, tmp_path):
 @needs_videos
 def test_landmarks_are_exactly_those_of_mediapipe(mediapipe):
     images = real_images("doctor")
-    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone: expected = [frame_from(alone.process(image)) for image in images]
+    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone:
+        expected = [frame_from(alone.process(image)) for image in images]
     with LandmarkExtractor() as ours: found = [ours(image) for image in images]
     np.testing.assert_array_equal(found, expected)
 
@@ -479,7 +508,8 @@ def test_hands_are_on_their_true_side(mediapipe):
     images = real_images("yo")  # made with the right hand
     with LandmarkExtractor() as extractor: plain = np.stack([extractor(image) for image in images])
     with LandmarkExtractor() as extractor: wrong = np.stack([extractor(image[:, ::-1]) for image in images])
-    with LandmarkExtractor(mirrored=True) as extractor: cured = np.stack([extractor(image[:, ::-1]) for image in images])
+    with LandmarkExtractor(mirrored=True) as extractor:
+        cured = np.stack([extractor(image[:, ::-1]) for image in images])
     right, left = PARTS["right_hand"].start, PARTS["left_hand"].start
     assert not np.isnan(plain[:, right, 0]).any() and np.isnan(plain[:, left]).all()
     assert np.isnan(wrong[:, right]).all() and not np.isnan(wrong[:, left, 0]).all()
@@ -509,7 +539,8 @@ def test_nobody_in_the_image(mediapipe, tmp_path):
 def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
     code = ("from asl_nb.capture.extraction import extract; from asl_nb.capture.recordings import Labelling; "
             f"extract({str(VIDEOS)!r}, {str(tmp_path/'out')!r}, Labelling({str(VIDEOS/'index.csv')!r}, 's'), jobs=1)")
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (tmp_path/"out"/"train.csv").exists(): time.sleep(.1)
     os.killpg(run.pid, signal.SIGKILL)

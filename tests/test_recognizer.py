@@ -1,4 +1,4 @@
-"""The recogniser before everything a camera may do: the offline answer to the last bit, odd clocks, gaps, nobody, rubbish, and eight hours without growth."""
+"""The recogniser before everything a camera may do: odd clocks, gaps, nobody, no frames, and eight hours on end."""
 import gc
 import json
 from dataclasses import replace
@@ -18,9 +18,9 @@ from asl_nb.data.resampling import FrameResampler, FrameThinner, resample_clip
 from asl_nb.data.synthetic import Signer, perform, synthetic_dataset, write_synthetic
 from asl_nb.live.recognizer import Idle, Recognizer, SegmentationConfig, SignEnded, SignStarted
 from asl_nb.live.spotter import LearnedSpotter, MotionSpotter, read_spotter
-from asl_nb.live.streams import (Answer, CAMERAS, align, as_detected, busy_frame, changes_of_speed, count_mistakes,
-                                 interpolate_transition, labelled_windows, landmark_noise_std, splice, sway,
-                                 working_part)
+from asl_nb.live.streams import (Answer, CAMERAS, accelerations, add_detector_noise, align, count_mistakes,
+                                 interpolate_transition, labelled_windows, landmark_noise_std, last_frame_with_hands,
+                                 splice, sway, working_part)
 from asl_nb.network.model import ASLModel
 from asl_nb.network.weights import save_model
 from asl_nb.training.configuration import RECIPES, TrainingConfig
@@ -50,8 +50,16 @@ def clips(): return [perform(sign, Signer.random((8, number)), number) for numbe
 def signer(): return synthetic_dataset(signers=1, clips_per_sign=1, seed=31, signs=SIGNS)
 
 
-def feed(recognizer, frames, seconds): return [event for frame, moment in zip(frames, seconds) for event in recognizer(frame, moment)] + recognizer.finish()
-def whole(model, frames, seconds, **more): return feed(Recognizer(model, SIGNS, spotter=Everything(), cutting=SegmentationConfig(shortest=0, begin=1), **more), frames, seconds)[-1]
+def feed(recognizer, frames, seconds):
+    events = [event for frame, moment in zip(frames, seconds) for event in recognizer(frame, moment)]
+    return events + recognizer.finish()
+
+
+def whole(model, frames, seconds, **more):
+    segmentation = SegmentationConfig(min_duration=0, start_frames=1)
+    return feed(Recognizer(model, SIGNS, spotter=Everything(), segmentation=segmentation, **more), frames, seconds)[-1]
+
+
 def signs(events): return [event for event in events if isinstance(event, SignEnded)]
 
 
@@ -71,7 +79,7 @@ def test_the_probability_is_calibrated(model, clips):
 
 @settings(max_examples=25, deadline=None)
 @given(rate=st.floats(5, 120), waver=st.floats(0, .9), begin=st.floats(-1e6, 1e6), seed=st.integers(0, 99))
-def test_other_paces_are_brought_to_the_pace_of_films(rate, waver, begin, seed):
+def test_other_rates_are_brought_to_the_rate_of_clips(rate, waver, begin, seed):
     clip, rng = perform("thankyou", Signer.random((8, 1)), missing=False), np.random.default_rng(seed)
     seconds = (np.arange(len(clip)) + waver*rng.uniform(0, 1, len(clip)))/rate
     seconds -= seconds[0]
@@ -84,7 +92,8 @@ def test_other_paces_are_brought_to_the_pace_of_films(rate, waver, begin, seed):
         pulse = FrameThinner(30)
         taken = [bool(pulse(moment)) for moment in seconds]
         expected = resample_clip(clip[taken], seconds[taken])[0]
-        np.testing.assert_allclose(np.stack([frame for _, frame in made])[:len(expected)], expected[:len(made)], atol=1e-4)
+        frames = np.stack([frame for _, frame in made])
+        np.testing.assert_allclose(frames[:len(expected)], expected[:len(made)], atol=1e-4)
 
 
 def test_missing_parts_stay_missing_in_their_slots(model, clips):
@@ -93,20 +102,28 @@ def test_missing_parts_stay_missing_in_their_slots(model, clips):
     recognizer = Recognizer(model, SIGNS, spotter=Everything())
     for number, frame in enumerate(clip): recognizer(frame, number/15)
     kept = recognizer.clip()
-    assert len(kept) > 1.8*len(clip) and np.isnan(kept[:, PARTS["left_hand"]]).all() and not np.isnan(kept[:, PARTS["pose"]]).any()
+    assert len(kept) > 1.8*len(clip)
+    assert np.isnan(kept[:, PARTS["left_hand"]]).all() and not np.isnan(kept[:, PARTS["pose"]]).any()
 
 
 def test_a_mirrored_camera_is_mirrored_back(model, clips):
-    plain, mirrored = [whole(model, clip, np.arange(len(clip))/30, mirrored=flag).logits for clip, flag in ((clips[2], False), (mirror_clip(clips[2]), True))]
+    times = np.arange(len(clips[2]))/30
+    plain = whole(model, clips[2], times).logits
+    mirrored = whole(model, mirror_clip(clips[2]), times, mirrored=True).logits
     torch.testing.assert_close(plain, mirrored, rtol=0, atol=1e-3)
 
 
+STEPS = [0, 1/30, 1/30, 1/30, 1/15, -.01, -5., 5., 1., 1e9, -1e9]
+
+
 @settings(max_examples=20, deadline=None)
-@given(steps=st.lists(st.sampled_from([0, 1/30, 1/30, 1/30, 1/15, -.01, -5., 5., 1., 1e9, -1e9]), min_size=1, max_size=150), holes=st.integers(0, 2**16))
+@given(steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=150),
+       holes=st.integers(0, 2**16))
 def test_any_clock_is_survived(clips, steps, holes):
     torch.manual_seed(0)
     small = ASLModel(None, len(SIGNS), dim=8, blocks=("conv",)).eval()
-    recognizer, moment = Recognizer(small, SIGNS, spotter=MotionSpotter(), cutting=SegmentationConfig(sure=0)), 0.
+    segmentation, moment = SegmentationConfig(min_confidence=0), 0.
+    recognizer = Recognizer(small, SIGNS, spotter=MotionSpotter(), segmentation=segmentation)
     clip = np.concatenate(clips)
     events = []
     for number, step in enumerate(steps):
@@ -117,22 +134,27 @@ def test_any_clock_is_survived(clips, steps, holes):
     for event in events:
         if isinstance(event, SignStarted): assert not running; running = True
         if isinstance(event, SignEnded): assert running and event.start <= event.seconds; running = False
-    assert not running and len(recognizer.frames) == 0
+    assert not running and len(recognizer.tracker.buffer.frames) == 0
 
 
 def test_gaps_slowness_and_nobody(model, clips):
     clip = clips[2]
     halves = np.arange(len(clip))/30 + 5*(np.arange(len(clip)) >= len(clip)//2)
     events = feed(Recognizer(model, SIGNS, spotter=MotionSpotter()), clip, halves)
-    assert [type(event) for event in events][:3] == [SignStarted, SignEnded, Idle] and "no picture for 5.0 s" in events[2].why
-    assert not signs(feed(Recognizer(model, SIGNS), np.concatenate(clips)[::30], np.arange(0, len(np.concatenate(clips)), 30)/30))
+    assert [type(event) for event in events][:3] == [SignStarted, SignEnded, Idle]
+    assert "no picture for 5.0 s" in events[2].why
+    slow = np.concatenate(clips)[::30]
+    assert not signs(feed(Recognizer(model, SIGNS), slow, np.arange(len(slow))))
     events = feed(Recognizer(model, SIGNS), [NOBODY]*30*120, np.arange(30*120)/30)
     assert [event.why for event in events] == ["nobody is in the picture"]
     still = np.repeat(np.where(np.isnan(clip[10]), .5, clip[10])[None], 900, 0)
-    assert len(signs(feed(Recognizer(model, SIGNS), still, np.arange(900)/30))) <= 1  # a held hand is no sign, or one, never many
+    # a held hand is no sign, or one, never many
+    assert len(signs(feed(Recognizer(model, SIGNS), still, np.arange(900)/30))) <= 1
 
 
-@pytest.mark.parametrize("frame, words", [(np.zeros((478, 3)), "478, 3"), (np.zeros(1662), "1662"), (np.zeros((543, 2)), "543, 2"), (None, "object"),
+@pytest.mark.parametrize("frame, words",
+                         [(np.zeros((478, 3)), "478, 3"), (np.zeros(1662), "1662"),
+                          (np.zeros((543, 2)), "543, 2"), (None, "object"),
                                           (np.full((543, 3), np.inf), "infinite"), ([["a"]*3]*543, "<U1")])
 def test_what_is_no_frame_is_named(model, frame, words):
     recognizer = Recognizer(model, SIGNS)
@@ -147,9 +169,10 @@ def test_too_long_is_no_sign_and_bounds_hold(model, clips):
     events, most = [], 0
     for number in range(1200):
         events += recognizer(clips[0][number % len(clips[0])], number/30)
-        most = max(most, len(recognizer.frames))
+        most = max(most, len(recognizer.tracker.buffer.frames))
     ended = recognizer.finish()[-1]
-    assert most == recognizer.frames.maxlen < 340 and ended.sign is None and "40.0 s is too long" in ended.why and ended.start >= 20
+    assert most == recognizer.tracker.buffer.frames.maxlen < 340
+    assert ended.sign is None and "40.0 s is too long" in ended.why and ended.start >= 20
 
 
 def test_alignment_never_pairs_what_does_not_overlap():
@@ -160,13 +183,16 @@ def test_alignment_never_pairs_what_does_not_overlap():
         edges = np.sort(rng.uniform(0, 20, 8)).reshape(4, 2)
         answers = [Answer(start, stop, str(rng.integers(3)), stop) for start, stop in edges]
         pairs = align(truth, answers)
-        assert [i for i, _ in pairs if i is not None] == list(range(6)) and [j for _, j in pairs if j is not None] == list(range(4))
-        assert all(truth[i][0] < answers[j].stop and answers[j].start < truth[i][1] for i, j in pairs if None not in (i, j))
+        assert [i for i, _ in pairs if i is not None] == list(range(6))
+        assert [j for _, j in pairs if j is not None] == list(range(4))
+        both = [(truth[i], answers[j]) for i, j in pairs if None not in (i, j)]
+        assert all(start < answer.stop and answer.start < stop for (start, stop, _), answer in both)
 
 
 def test_perfect_answers_are_no_mistakes(signer):
     stream = splice(signer, 40, np.random.default_rng(0))
-    score = count_mistakes(stream, [Answer(span.start/30, span.stop/30, span.name, span.stop/30 + .5) for span in stream.signs])
+    right = [Answer(span.start/30, span.stop/30, span.name, span.stop/30 + .5) for span in stream.signs]
+    score = count_mistakes(stream, right)
     assert score.error == 0 and score.false_signs == 0 and np.allclose(score.delays, .5) and score.idle_seconds > 5
     nothing = count_mistakes(stream, [])
     assert nothing.error == 1 and nothing.deletions == len(stream.signs)
@@ -176,11 +202,13 @@ def test_perfect_answers_are_no_mistakes(signer):
 
 def test_streams_hold_the_clips_and_windows_are_labelled(signer):
     stream = splice(signer, 60, np.random.default_rng(2))
-    assert {span.name for span in stream.signs} == set(SIGNS) and len(stream.frames) >= 1800 and np.abs(np.nan_to_num(stream.frames)).max() < 20
-    for name, filming in CAMERAS.items():
-        windows, labels, weights = labelled_windows(stream, filming, np.random.default_rng(1))
+    assert {span.name for span in stream.signs} == set(SIGNS)
+    assert len(stream.frames) >= 1800 and np.abs(np.nan_to_num(stream.frames)).max() < 20
+    for name, camera in CAMERAS.items():
+        windows, labels, weights = labelled_windows(stream, camera, np.random.default_rng(1))
         share = sum(span.stop - span.start for span in stream.signs)/len(stream.frames)
-        assert np.isfinite(windows).all() and len(windows) == len(labels) == len(weights) and abs(labels.mean() - share) < .05, name
+        assert np.isfinite(windows).all()
+        assert len(windows) == len(labels) == len(weights) and abs(labels.mean() - share) < .05, name
 
 
 def test_the_learned_spotter_beats_the_rule_on_an_unseen_signer(signer):
@@ -198,16 +226,17 @@ def test_made_up_frames_tremble_like_the_clips(signer):
     "Or a spotter would tell them from recordings by their noise, as one did."
     clips = [working_part(clip) for clip in signer.clips]
     noise, rng = landmark_noise_std(clips), np.random.default_rng(0)
-    held = [as_detected(sway(busy_frame(clip), 60, rng), noise, rng) for clip in clips]
+    held = [add_detector_noise(sway(last_frame_with_hands(clip), 60, rng), noise, rng) for clip in clips]
     assert .6 < landmark_noise_std(held)/noise < 1.6
-    moving = lambda clips: np.nanmedian(np.concatenate([changes_of_speed(clip).ravel() for clip in clips]))
-    ways = [interpolate_transition(busy_frame(one), busy_frame(two), .4) for one, two in zip(clips, clips[1:])]
-    assert moving(ways) < .5*moving(clips) < moving([as_detected(way, noise, rng) for way in ways])
+    moving = lambda clips: np.nanmedian(np.concatenate([accelerations(clip).ravel() for clip in clips]))
+    ends = [last_frame_with_hands(clip) for clip in clips]
+    ways = [interpolate_transition(one, two, .4) for one, two in zip(ends, ends[1:])]
+    assert moving(ways) < .5*moving(clips) < moving([add_detector_noise(way, noise, rng) for way in ways])
     nothing = np.full((5, 543, 3), np.nan, np.float32)
-    assert np.isnan(as_detected(nothing, noise, rng)).all() and landmark_noise_std([nothing]) > 0
+    assert np.isnan(add_detector_noise(nothing, noise, rng)).all() and landmark_noise_std([nothing]) > 0
 
 
-def test_nobody_signs_without_hands(signer):
+def test_without_hands_there_is_no_sign(signer):
     unseen = signer.clips[0].copy()
     unseen[:, 468:489] = unseen[:, 522:] = np.nan
     spotter = LearnedSpotter()
@@ -248,7 +277,8 @@ def test_eight_hours_without_growth(signer):
     recognizer, stream = Recognizer(network, SIGNS), splice(signer, 60, np.random.default_rng(0)).frames
     def minutes(first, last):
         for minute in range(first, last):
-            for number, frame in enumerate(stream[:1750] if minute % 10 else [NOBODY]*1750): recognizer(frame, 60.*minute + number/30)
+            for number, frame in enumerate(stream[:1750] if minute % 10 else [NOBODY]*1750):
+                recognizer(frame, 60.*minute + number/30)
     def size():
         gc.collect()
         return len(gc.get_objects()), psutil.Process().memory_info().rss
@@ -257,4 +287,4 @@ def test_eight_hours_without_growth(signer):
     minutes(20, 480)
     more_objects, more_memory = size()
     assert more_objects - objects < 1000 and more_memory - memory < 2e7, (more_objects - objects, more_memory - memory)
-    assert len(recognizer.frames) <= recognizer.frames.maxlen
+    assert len(recognizer.tracker.buffer.frames) <= recognizer.tracker.buffer.frames.maxlen

@@ -115,7 +115,7 @@ def _read_videos(
     tasks:Sequence[tuple[Any, ...]], # arguments of `work`, one tuple for each video
     work:Callable[..., Record], # makes a record of a video
     workers:int, # processes
-) -> Iterator[tuple[tuple[Any, ...], Record|None]]: # a task and its record, as they get ready; None: the process died of it
+) -> Iterator[tuple[tuple[Any, ...], Record|None]]: # a task and its record; None: the process died of it
     "Work on several videos at a time, and survive the death of a process."
     def run(numbers:Iterable[int]) -> Iterator[tuple[int, Record]]:
         calls = [joblib.delayed(_numbered)(number, work, *tasks[number]) for number in numbers]
@@ -168,7 +168,12 @@ def _check_settings(
 # %% ../../nbs/capture/06_extraction.ipynb #c084
 class _Run:
     "The tasks of one call of `extract`, and what becomes of them."
-    def __init__(self, made:Recordings, tasks:list[tuple[Source, Labels]], config:ExtractionConfig, result:Extraction) -> None:
+    def __init__(self,
+        made:Recordings,
+        tasks:list[tuple[Source, Labels]],
+        config:ExtractionConfig,
+        result:Extraction,
+    ) -> None:
         self.made, self.tasks, self.config, self.result = made, tasks, config, result
         self.names:dict[str, str] = {} # content -> name of the recordings of this call
         self.known = {identity: record["participant"] for identity, record in made.known.items()
@@ -182,8 +187,8 @@ class _Run:
         bar = progress and len(self.tasks) == 1
         videos = [(*task, *more, bar) for task in self.tasks if task[0].kind == "video"]
         for (source, labels, *_), record in _read_videos(videos, _work, max(min(workers, len(videos)), 1)):
-            fault = {"source": source.name, "kind": source.kind, **labels._asdict(), "fault": f"{source.path}: {KILLED}"}
-            yield record or fault
+            known = {"source": source.name, "kind": source.kind, **labels._asdict()}
+            yield record or known | {"fault": f"{source.path}: {KILLED}"}
 
     def file(self, record:Record) -> None:
         "Put one record into the dataset and into the result."
@@ -203,11 +208,6 @@ class _Run:
             result.clips += len(record["clips"])
         if notes := made.known[identity].get("notes"): result.notes[name] = notes
 
-    def sort(self) -> None:
-        "List the recordings in the order of the sources, after those of earlier calls."
-        order = {source.name: place for place, (source, _) in enumerate(self.tasks)}
-        self.made.known = dict(sorted(self.made.known.items(), key=lambda item: order.get(item[1]["source"], -1)))
-
 # %% ../../nbs/capture/06_extraction.ipynb #extrac05
 def _collect(run:_Run, jobs:int|None, progress:bool) -> None:
     "Do all tasks and file what they bring; save now and then, and at the end."
@@ -221,12 +221,13 @@ def _collect(run:_Run, jobs:int|None, progress:bool) -> None:
                 made.save()
                 saved = time.monotonic()
     finally:
-        run.sort()
+        order = {source.name: place for place, (source, _) in enumerate(run.tasks)} # after those of earlier calls
+        made.known = dict(sorted(made.known.items(), key=lambda item: order.get(item[1]["source"], -1)))
         made.save()
 
 # %% ../../nbs/capture/06_extraction.ipynb #c082
 def extract(
-    sources:str|os.PathLike[str]|Sequence[str|os.PathLike[str]], # a video, a .pose file, a folder of these or of .npy frames; or several
+    sources:str|os.PathLike[str]|Sequence[str|os.PathLike[str]], # a video, a .pose file, a folder; or several
     out:str|os.PathLike[str], # the dataset to make, or to add to
     labelling:Labelling=Labelling(), # what the recordings show, and who signs
     config:ExtractionConfig=ExtractionConfig(), # how they become clips
@@ -272,7 +273,8 @@ def write_overlays(
         clips = [(clip["start"], read_clip(made.folder/clip["path"])) for clip in record["clips"]]
         frames = np.concatenate([start + np.arange(len(clip)) for start, clip in clips])
         seconds, clip = frames/(record["frames_per_second"] or 30), np.concatenate([clip for _, clip in clips])
-        figure, path = draw_over(source.path, clip, seconds, count, made.settings["mirrored"]), Path(out)/f"{source.name}.png"
+        figure = draw_over(source.path, clip, seconds, count, made.settings["mirrored"])
+        path = Path(out)/f"{source.name}.png"
         figure.set_size_inches(*2*figure.get_size_inches()) # large enough to see single fingers
         try:
             with atomic_write(path) as temporary: figure.savefig(temporary, format="png", dpi=100, bbox_inches="tight")

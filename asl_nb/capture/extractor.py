@@ -29,7 +29,7 @@ from ..data.resampling import evenly_spaced, resample_clip
 
 # %% ../../nbs/capture/02_extractor.ipynb #c023
 def frame_from(
-    found:Any, # an answer of Holistic: face_landmarks, left_hand_landmarks, pose_landmarks, right_hand_landmarks, or None each
+    found:Any, # an answer of Holistic, with face_landmarks and so on; None where nothing was found
 ) -> np.ndarray: # `(543, 3)` float32, NaN = not seen
     "One frame in asl-signs order."
     frame = np.full((NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
@@ -110,9 +110,9 @@ def extract_video(
     frames_per_second:float|None=30, # of the clip; None = as recorded
     largest_side:int|None=1280, # larger images are shrunk first
     mirrored:bool=False, # the video is a mirror image, as selfie cameras save it
-    extractor:Callable[[np.ndarray], np.ndarray]|None=None, # from image to frame; None = a `LandmarkExtractor` of its own
+    extractor:Callable[[np.ndarray], np.ndarray]|None=None, # from image to frame; None = a `LandmarkExtractor`
     progress:bool=False, # show a progress bar over the frames
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds of its frames `(T,)`, facts about the video
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds `(T,)`, facts about the video
     "The landmarks of a video. Raises `InputError` if it cannot be read or shows nobody."
     if extractor is None:
         with LandmarkExtractor(mirrored) as own:

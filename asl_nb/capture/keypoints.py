@@ -139,7 +139,7 @@ def _pose_clip(pose:Any, path:Path) -> np.ndarray: # `(T, 543, 3)`
 def read_pose(
     path:str|os.PathLike[str], # a .pose file of MediaPipe Holistic landmarks
     frames_per_second:float|None=30, # of the clip; None = as it is
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds of its frames `(T,)`, stated_rate and people
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds `(T,)`, stated_rate and people
     "Read a `.pose` file. Raises `InputError` if it is not one, or of another detector."
     path, library = Path(path), load_library("pose_format")
     content = read_bytes(path)

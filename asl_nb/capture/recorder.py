@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Extractor', 'CAMERA', 'DRAWING', 'RECORDING', 'PAGE', 'TAKING', 'BEHAVIOUR', 'BODY_LINES', 'Take', 'keep_take',
-           'remove_recordings', 'RecordingSession', 'Recorder']
+           'remove_recordings', 'landmark_bytes', 'error_text', 'RecordingSession', 'Recorder']
 
 # %% ../../nbs/capture/07_recorder.ipynb #c003
 import os
@@ -81,9 +81,10 @@ def keep_take(
     with only_writer(made.folder):
         source = f"webcam {time.strftime('%Y-%m-%d %H:%M:%S')}"
         clips = file_clips(made.folder, identity, participant, clip, [slice(0, len(clip))])
-        made.add(identity, {"source": source, "kind": "webcam", "sign": take.sign, "participant": participant,
-                            "session": session, "pictures": len(take.frames), "frames": len(clip),
-                            "frames_per_second": 30, "seen": seen_shares(clip), "notes": clip_notes(clip), "clips": clips})
+        labels = {"sign": take.sign, "participant": participant, "session": session}
+        found = {"pictures": len(take.frames), "frames": len(clip), "frames_per_second": 30,
+                 "seen": seen_shares(clip), "notes": clip_notes(clip)}
+        made.add(identity, {"source": source, "kind": "webcam", **labels, **found, "clips": clips})
         made.save()
     return identity
 
@@ -105,7 +106,8 @@ def remove_recordings(
         gone = [identity for identity, record in made.known.items()
                 if all(record[name] == value for name, value in wanted.items())]
         if not gone:
-            def there(name:str) -> str: return ", ".join(sorted({record[name] for record in made.known.values()})) or "none"
+            def there(name:str) -> str:
+                return ", ".join(sorted({record[name] for record in made.known.values()})) or "none"
             asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
             raise InputError(f"{dataset}: no recording with {asked}; there are "
                              + "; ".join(f"{name}: {there(name)}" for name in wanted))
@@ -118,7 +120,8 @@ const TROUBLE = {
                  + "then press Camera on again.",
   NotFoundError: "No camera was found. Connect one, then press Camera on again.",
   NotReadableError: "The camera is in use elsewhere. Close the other program, then press Camera on again.",
-  InsecureError: "Browsers give access to the camera only to pages on localhost or https://. Open the notebook that way.",
+  InsecureError: "Browsers give access to the camera only to pages on localhost or https://. "
+               + "Open the notebook that way.",
 };
 async function openCamera(video) {
   if (!navigator.mediaDevices) throw {name: "InsecureError"};
@@ -317,6 +320,19 @@ def _widget_class() -> Any: # a subclass of `anywidget.AnyWidget`
         trouble = traitlets.Unicode("").tag(sync=True)
     return RecorderWidget
 
+# %% ../../nbs/capture/07_recorder.ipynb #record07
+def landmark_bytes(
+    frame:np.ndarray, # `(543, 3)`
+) -> bytes: # x and y of all landmarks, float32
+    "A frame as the browser draws it."
+    return np.ascontiguousarray(frame[:, :2], dtype="<f4").tobytes()
+
+def error_text(
+    error:Exception,
+) -> str: # one line for the person before the camera
+    "What went wrong: our own messages as they are, others with their kind."
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
 BODY_LINES = [[int(start), int(end), COLOURS[part]] for part, edges in EDGES.items() if part != "face"
               for start, end in edges] # [from, to, colour] for the browser
 
@@ -362,7 +378,7 @@ class RecordingSession:
 
 # %% ../../nbs/capture/07_recorder.ipynb #c027
 class Recorder:
-    "A webcam in the notebook that records signs into a dataset. Show it by writing its name as the last line of a cell."
+    "A webcam in the notebook that records signs into a dataset; its name as the last line of a cell shows it."
     def __init__(self,
         dataset:str|os.PathLike[str], # the folder, made when the first take is kept
         signs:str|Sequence[str], # their names, in a list or with commas between
@@ -373,8 +389,8 @@ class Recorder:
     ) -> None:
         self.recording = RecordingSession(dataset, signs, participant, **more)
         if self.recording.extractor is LandmarkExtractor: load_holistic()
-        names = self.recording.signs
-        self.widget = _widget_class()(signs=names, sign=names[0], counts=self.recording.counts(), lines=BODY_LINES,
+        names, counts = self.recording.signs, self.recording.counts()
+        self.widget = _widget_class()(signs=names, sign=names[0], counts=counts, lines=BODY_LINES,
                                       seconds=float(seconds), countdown=int(countdown))
         self.widget.on_msg(self._receive)
 
@@ -385,17 +401,14 @@ class Recorder:
     def _receive(self, widget:Any, message:dict[str, Any], buffers:Sequence[bytes]) -> None:
         try: getattr(self, f"_on_{message['type']}")(message, buffers)
         except Exception as error: # shown to the person, whatever it is
-            widget.trouble = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            widget.trouble = error_text(error)
             if message["type"] != "image": widget.phase = "choice" if message["type"] == "keep" else "ready"
 
-    def _on_begin(self, message:dict[str, Any], _:object) -> None:
-        self.recording.begin(message["sign"])
+    def _on_begin(self, message:dict[str, Any], _:object) -> None: self.recording.begin(message["sign"])
 
     def _on_image(self, message:dict[str, Any], buffers:Sequence[bytes]) -> None:
-        take = self.recording.take
-        frame = take.add(decode_image(buffers[0]), message["seconds"])
-        points = np.ascontiguousarray(frame[:, :2], dtype="<f4").tobytes()
-        self.widget.send({"type": "landmarks", "index": len(take.frames) - 1}, buffers=[points])
+        frame, take = self.recording.take.add(decode_image(buffers[0]), message["seconds"]), self.recording.take
+        self.widget.send({"type": "landmarks", "index": len(take.frames) - 1}, buffers=[landmark_bytes(frame)])
 
     def _on_end(self, *_:object) -> None:
         self.widget.news = f"{self.recording.take.sign}: {self.recording.take.verdict()}"

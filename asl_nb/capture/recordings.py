@@ -77,7 +77,8 @@ def find_sources(
             found.append(Source(here, here.relative_to(root).as_posix(), "keypoints"))
     if not found:
         suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"{root}: holds no video ({suffixes}), .pose file or folder of .npy frames; give another folder")
+        raise InputError(f"{root}: holds no video ({suffixes}), .pose file or folder of .npy frames; "
+                         "give another folder")
     return sorted(found, key=lambda source: source.sort_key)
 
 def _kind(name:str) -> str: # "video", "pose", or empty for any other file
@@ -209,7 +210,8 @@ def write_record(made:Recordings) -> None:
     table = made.table()
     signs = {sign: number for number, sign in enumerate(table.sign.unique())}
     content = {"settings": made.settings, "extractor": made.extractor, "recordings": made.known, "faults": made.faults}
-    texts = {SIGN_MAP: json.dumps(signs, indent=1), TABLE: table.to_csv(index=False), RECORD: json.dumps(content, indent=1)}
+    texts = {SIGN_MAP: json.dumps(signs, indent=1), TABLE: table.to_csv(index=False),
+             RECORD: json.dumps(content, indent=1)}
     for name, text in texts.items():
         if name == RECORD or len(table):
             with atomic_write(made.folder/name) as temporary: temporary.write_text(text, encoding="utf-8")

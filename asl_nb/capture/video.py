@@ -129,7 +129,8 @@ class VideoWriter:
     ) -> None:
         self.path, self.rate, self.frames = Path(path), frames_per_second, 0
         self.writer:Any = None # a `cv2.VideoWriter`, from the first image on
-        if self.path.suffix.lower() != ".mp4": raise InputError(f"{path}: only .mp4 videos are written; give such a name")
+        if self.path.suffix.lower() != ".mp4":
+            raise InputError(f"{path}: only .mp4 videos are written; give such a name")
         self.temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.mp4")
 
     def __enter__(self) -> Self: return self

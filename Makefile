@@ -9,14 +9,13 @@ test test-slow test-random: export OMP_NUM_THREADS = 1
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
-.venv/ready: settings.ini setup.py constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+.venv/ready: settings.ini setup.py setup_venv.py constraints.txt
+	$(PYTHON) setup_venv.py dev
 	if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev_install_hooks; fi
 	touch .venv/ready
 
 .venv/everything: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,capture,export,live,docs,check]'
+	$(PYTHON) setup_venv.py dev capture export live docs check
 	touch .venv/everything
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
@@ -29,7 +28,7 @@ test: .venv/everything browser-files ## every check: the lessons, then pytest (e
 	$(BIN)/python -m pytest -n 2 --durations=15 tests
 
 check: .venv/everything ## a minute: linter, types, export in step, notebooks clean, course and commands
-	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py
+	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py setup_venv.py
 	$(BIN)/mypy --config-file .ci/mypy.ini asl_nb
 	$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_course.py -k "not solutions"
 

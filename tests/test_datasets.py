@@ -90,11 +90,13 @@ def write_map(text):
 
 BAD_FOLDERS = {
     "no columns but one": (lambda f: edit(f, lambda t: t[["path"]]), TABLE, "participant_id, sequence_id, sign"),
-    **{f"column {name} missing": (lambda f, name=name: edit(f, lambda t: t.drop(columns=name)), TABLE, f"column {name} is missing")
+    **{f"column {name} missing":
+       (lambda f, name=name: edit(f, lambda t: t.drop(columns=name)), TABLE, f"column {name} is missing")
        for name in ("path", "participant_id", "sequence_id", "sign")},
     "empty table": (lambda f: (f/TABLE).write_text(""), TABLE, "empty"),
     "header only": (lambda f: edit(f, lambda t: t[:0]), TABLE, "no rows"),
-    "ragged table": (lambda f: (f/TABLE).write_text("path,participant_id,sequence_id,sign\na,b,c,d\na,b,c,d,e,f\n"), TABLE, "not readable"),
+    "ragged table": (lambda f: (f/TABLE).write_text("path,participant_id,sequence_id,sign\na,b,c,d\na,b,c,d,e,f\n"),
+                     TABLE, "not readable"),
     "table not text": (lambda f: (f/TABLE).write_bytes(b"\xff\xfe\x00\x81PAR1" * 9), TABLE, "train.csv"),
     "table is a folder": (lambda f: ((f/TABLE).unlink(), (f/TABLE).mkdir()), TABLE, "not readable"),
     "empty cell": (set_cell("participant_id", ""), TABLE, "row 5"),
@@ -118,7 +120,8 @@ BAD_FOLDERS = {
     "map of text": (write_map('{"hello": "0"}'), SIGN_MAP, "must map each sign"),
     "map of truth": (write_map('{"hello": true}'), SIGN_MAP, "must map each sign"),
     "map with a number twice": (write_map('{"hello": 0, "please": 0, "bye": 1}'), SIGN_MAP, "number 0"),
-    "truncated clip": (lambda f: (f/"train_landmark_files/ana/13.parquet").write_bytes(b"PAR1"), "13.parquet", "truncated"),
+    "truncated clip": (lambda f: (f/"train_landmark_files/ana/13.parquet").write_bytes(b"PAR1"),
+                       "13.parquet", "truncated"),
 }
 
 
@@ -141,8 +144,9 @@ def test_places_without_a_dataset(tmp_path, read):
     (tmp_path/"other"/"notes.txt").write_text("x")
     (tmp_path/"half"/"train").mkdir(parents=True)
     (tmp_path/"half"/"train"/TABLE).write_text("x")
-    for name, fault in {"nowhere": "no such folder", "empty": "is empty", "file": "is a file", "other": "train.csv is missing",
-                        "half": "test/train.csv is missing", "n" * 5000: "no such folder"}.items():
+    for name, fault in {"nowhere": "no such folder", "empty": "is empty", "file": "is a file",
+                        "other": "train.csv is missing", "half": "test/train.csv is missing",
+                        "n" * 5000: "no such folder"}.items():
         with pytest.raises(InputError, match=fault): read(tmp_path/name)
 
 
@@ -185,7 +189,8 @@ def test_load_folder_vocabulary(plain):
 
 
 def test_long_clips_are_shortened_evenly(tmp_path):
-    dataset = load_folder(make_folder(tmp_path, [("a", "hello"), ("b", "bye")], frames=lambda number: 9 - 5*number), max_len=5, progress=False)
+    folder = make_folder(tmp_path, [("a", "hello"), ("b", "bye")], frames=lambda number: 9 - 5*number)
+    dataset = load_folder(folder, max_len=5, progress=False)
     assert dataset.lengths.tolist() == [5, 4]
     np.testing.assert_array_equal(dataset.clips[0], rounded(clip(0, 9)[::2]))
     assert load_folder(tmp_path, max_len=None, progress=False).lengths.tolist() == [9, 4]
@@ -213,14 +218,16 @@ def test_skip_bad_forgives_clips_but_not_the_table(plain):
 
 def test_a_named_sign_with_only_bad_clips_is_an_error(plain):
     for path in read_table(plain).query("sign == 'bye'").path: (plain/path).write_bytes(b"")
-    with pytest.raises(InputError, match="no clip of bye is left"): load_folder(plain, signs="bye,hello", skip_bad=True, progress=False)
+    with pytest.raises(InputError, match="no clip of bye is left"):
+        load_folder(plain, signs="bye,hello", skip_bad=True, progress=False)
     assert load_folder(plain, skip_bad=True, progress=False).classes == ("hello", "please")
 
 
 def test_a_bad_clip_of_a_sign_that_nobody_asked_for_is_no_error(plain):
     for path in read_table(plain).query("sign == 'bye'").path: (plain/path).write_bytes(b"")
     assert load_folder(plain, signs="hello,please", progress=False).skipped == []
-    with pytest.raises(InputError, match=r"\.parquet: not a readable parquet file.*and 7 more"): load_folder(plain, progress=False)
+    with pytest.raises(InputError, match=r"\.parquet: not a readable parquet file.*and 7 more"):
+        load_folder(plain, progress=False)
 
 
 def test_a_repaired_or_changed_clip_is_read_again(plain):
@@ -250,7 +257,8 @@ def test_stored_clips_behave_like_a_list(plain):
     memory_too = [clip for clip in stored.clips]
     assert isinstance(stored.clips, StoredClips) and len(memory_too) == len(stored) == 24
     for index in (0, -1, np.int64(7)): np.testing.assert_array_equal(stored.clips[index], memory_too[index])
-    for made, expected in zip(stored.clips[4:20:3], memory_too[4:20:3], strict=True): np.testing.assert_array_equal(made, expected)
+    for made, expected in zip(stored.clips[4:20:3], memory_too[4:20:3], strict=True):
+        np.testing.assert_array_equal(made, expected)
     assert stored.lengths.tolist() == [len(each) for each in memory_too] and max(stored.lengths) == 3
     with pytest.raises(IndexError): stored.clips[24]
     copy = pickle.loads(pickle.dumps(stored))
@@ -285,10 +293,12 @@ def test_packed_folder_is_read_like_the_original(plain, tmp_path):
 
 def test_packed_folder_remembers_bad_clips(plain, tmp_path):
     (plain/"train_landmark_files"/"ana"/"13.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="13.parquet: not a readable"): pack_folder(plain, tmp_path/"out", progress=False)
+    with pytest.raises(InputError, match="13.parquet: not a readable"):
+        pack_folder(plain, tmp_path/"out", progress=False)
     with pytest.raises(InputError, match="packing was interrupted here"): load_folder(tmp_path/"out")
     assert len(pack_folder(plain, tmp_path/"out", skip_bad=True, progress=False)[0]) == 23
-    with pytest.raises(InputError, match="out/.*13.parquet: not a readable"): load_folder(tmp_path/"out", progress=False)
+    with pytest.raises(InputError, match="out/.*13.parquet: not a readable"):
+        load_folder(tmp_path/"out", progress=False)
     assert len(load_folder(tmp_path/"out", skip_bad=True, progress=False).skipped) == 1
 
 
@@ -297,20 +307,25 @@ def test_pack_folder_refuses(plain, tmp_path):
     (tmp_path/"full").mkdir()
     (tmp_path/"full"/"precious.txt").write_text("x")
     pack_folder(plain, tmp_path/"packed", progress=False)
-    for source, out, fault in [(plain, tmp_path/"file", "is a file"), (plain, tmp_path/"full", "is not empty"), (plain, plain, "lies in"),
-                               (tmp_path/"packed", tmp_path/"again", "is packed already"), (tmp_path/"full", tmp_path/"x", "train.csv is missing")]:
+    for source, out, fault in [
+            (plain, tmp_path/"file", "is a file"), (plain, tmp_path/"full", "is not empty"), (plain, plain, "lies in"),
+            (tmp_path/"packed", tmp_path/"again", "is packed already"),
+            (tmp_path/"full", tmp_path/"x", "train.csv is missing")]:
         with pytest.raises(InputError, match=fault): pack_folder(source, out, progress=False)
-    assert (tmp_path/"full"/"precious.txt").exists() and len(pack_folder(plain, tmp_path/"packed", progress=False)[0]) == 24
+    assert (tmp_path/"full"/"precious.txt").exists()
+    assert len(pack_folder(plain, tmp_path/"packed", progress=False)[0]) == 24
 
 
 def test_max_samples(plain):
     few = load_folder(plain, max_samples=6, progress=False)
     assert len(few) == 6 and Counter(few.labels.tolist()) == {0: 2, 1: 2, 2: 2} and len(few.signers) == 4
     assert few.fingerprint() == load_folder(plain, max_samples=6, progress=False).fingerprint()
-    assert any(load_folder(plain, max_samples=6, progress=False, seed=seed).fingerprint() != few.fingerprint() for seed in range(1, 5))
+    others = [load_folder(plain, max_samples=6, progress=False, seed=seed).fingerprint() for seed in range(1, 5)]
+    assert any(other != few.fingerprint() for other in others)
     assert len(load_folder(plain, max_samples=1000, progress=False)) == 24
     with pytest.raises(InputError, match="max_samples"): load_folder(plain, max_samples=0, progress=False)
-    with pytest.raises(InputError, match="raise max_samples"): load_folder(plain, signs="hello,bye", max_samples=1, progress=False)
+    with pytest.raises(InputError, match="raise max_samples"):
+        load_folder(plain, signs="hello,bye", max_samples=1, progress=False)
 
 
 def test_fingerprint_sees_every_change():
@@ -323,7 +338,8 @@ def test_fingerprint_sees_every_change():
     nudged = base.clips[2].copy()
     nudged[0, 530, 1] = np.nextafter(nudged[0, 530, 1], np.float32(2))
     prints = [base.fingerprint(), base.select([2, 1, 0]).fingerprint(), base.select([0, 1]).fingerprint(),
-              changed(clips=[*base.clips[:2], nudged]), changed(clips=[base.clips[0].reshape(543, 1, 3), *base.clips[1:]]),
+              changed(clips=[*base.clips[:2], nudged]),
+              changed(clips=[base.clips[0].reshape(543, 1, 3), *base.clips[1:]]),
               changed(labels=np.array([0, 0, 1])), changed(participants=["a", "b", "c"]),
               changed(sequence_ids=["0", "1", "3"]), changed(classes=("bye", "hello"))]
     assert changed() == prints[0] and len(set(prints)) == len(prints)
@@ -341,8 +357,9 @@ def test_names():
 
 def test_split_refuses():
     two = memory([("a", "hello"), ("b", "hello")])
-    for options, fault in [(dict(participants="c"), "participants that are there: a, b"), (dict(participants="a,b"), "nobody is left"),
-                           (dict(participants=()), "nobody is named"), (dict(share=0), "between 0 and 1"),
+    for options, fault in [(dict(participants="c"), "participants that are there: a, b"),
+                           (dict(participants="a,b"), "nobody is left"), (dict(participants=()), "nobody is named"),
+                           (dict(share=0), "between 0 and 1"),
                            (dict(share=float("nan")), "between 0 and 1"), (dict(share=1), "between 0 and 1")]:
         with pytest.raises(InputError, match=fault): split_by_participant(two, **options)
     with pytest.raises(InputError, match="only person left"): split_by_participant(memory([("a", "hello")]), share=.5)
@@ -357,7 +374,8 @@ def test_participants_are_strings_in_splits():
     assert held_out.signers == ("7",) and rest.signers == ("007", "8")
 
 
-pairs = st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["hello", "bye", "mom", "dad"])), min_size=1, max_size=40)
+pairs = st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["hello", "bye", "mom", "dad"])),
+                 min_size=1, max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -383,14 +401,16 @@ def test_splits_are_disjoint_and_complete(rows, share, seed, keep_signs):
 @given(rows=pairs, seed=st.integers(0, 99), test=st.sets(st.sampled_from("abcdefg"), max_size=2), named=st.booleans())
 def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test, named):
     dataset = memory(rows)
-    try: parts = split_dataset(dataset, SplitPlan(signs=("hello", "bye") if named else "all", test_participants=test, seed=seed))
+    plan = SplitPlan(signs=("hello", "bye") if named else "all", test_participants=test, seed=seed)
+    try: parts = split_dataset(dataset, plan)
     except InputError as error:
         assert "\n" not in str(error) and ";" in str(error)
         return
     sides = (parts.train, parts.validation, parts.test)
     signers = [signer for part in sides for signer in part.signers]
     assert parts.only_signer or len(signers) == len(set(signers))
-    assert (parts.only_signer is None) == (len({signer for signer, sign in rows if not named or sign in ("hello", "bye")}) > 1)
+    people = {signer for signer, sign in rows if not named or sign in ("hello", "bye")}
+    assert (parts.only_signer is None) == (len(people) > 1)
     assert {part.classes for part in sides} == {parts.train.classes}
     assert set(parts.train.labels.tolist()) == set(range(len(parts.train.classes)))
     assert not test or set(parts.test.signers) <= test
@@ -399,7 +419,8 @@ def test_parts_are_disjoint_trained_and_account_for_every_clip(rows, seed, test,
     assert not set(parts.excluded) & set(parts.train.classes)
     original = dataset.table().set_index("sequence_id")
     for part in sides:
-        for row in part.table().itertuples(): assert original.loc[row.sequence_id, ["participant_id", "sign"]].tolist() == [row.participant_id, row.sign]
+        for row in part.table().itertuples():
+            assert original.loc[row.sequence_id, ["participant_id", "sign"]].tolist() == [row.participant_id, row.sign]
 
 
 @settings(max_examples=60, deadline=None)
@@ -417,7 +438,8 @@ def test_samples_are_even(rows, most, seed):
 
 def test_a_plan_may_leave_two_of_six():
     "Of six training signers only two can leave without a sign losing its last clips, as in real collections."
-    rows = [("1", "house"), ("1", "no"), ("3", "hello"), ("3", "no"), ("4", "my"), ("5", "bye"), ("5", "hello"), ("6", "get"), ("7", "get"), ("7", "a")]
+    rows = [("1", "house"), ("1", "no"), ("3", "hello"), ("3", "no"), ("4", "my"), ("5", "bye"),
+            ("5", "hello"), ("6", "get"), ("7", "get"), ("7", "a")]
     table = pd.DataFrame(rows*5 + [("t", "hello")]*5 + [("t", "cat")]*5, columns=["participant_id", "sign"])
     for seed in range(10):
         part, classes = assign_splits(table, sorted(set(table.sign)), SplitPlan(test_participants="t", seed=seed))
@@ -435,26 +457,31 @@ def test_parts_refuse():
             (dict(test_participants="a,b,c"), "d is the only person left"),
             (dict(test_participants="d", validation_participants="d"), "also in test_participants"),
             (dict(test_participants="d", validation_participants="x"), "validation_participants: no clips of x"),
-            (dict(test_participants="d", validation_participants="a"), r"without a nobody trains mom \(only a\); choose among b, c"),
-            (dict(test_participants="d", signs="hello,cat"), r"cat has no training clips \(all 1 are of test signers: d\)"),
+            (dict(test_participants="d", validation_participants="a"),
+             r"without a nobody trains mom \(only a\); choose among b, c"),
+            (dict(test_participants="d", signs="hello,cat"),
+             r"cat has no training clips \(all 1 are of test signers: d\)"),
             (dict(test_participants="d", signs="hello,dog"), "no clip of dog; name only"),
             (dict(test_share=2), "test_share: must lie between 0 and 1"),
             (dict(validation_share=2), "validation_share: must lie between 0 and 1"),
             (dict(validation_share=-.1), "validation_share: must lie between 0 and 1")]:
         with pytest.raises(InputError, match=fault): split_dataset(dataset, SplitPlan(**options))
-    assert not len(split_dataset(dataset, SplitPlan(test_participants="d", validation_share=0)).validation)  # 0 means: nobody
+    nobody_validates = SplitPlan(test_participants="d", validation_share=0)
+    assert not len(split_dataset(dataset, nobody_validates).validation)
     only_cat = memory([("a", "hello"), ("b", "hello"), ("d", "cat")])
     with pytest.raises(InputError, match="left to test on"): split_dataset(only_cat, SplitPlan(test_participants="d"))
 
 
 def test_folder_parts_are_refused_before_any_clip_is_read(plain):
     for path in plain.rglob("*.parquet"): path.write_bytes(b"not read")
-    with pytest.raises(InputError, match="plain: test_participants: no clips of x"): load_splits(plain, SplitPlan(test_participants="x"))
+    with pytest.raises(InputError, match="plain: test_participants: no clips of x"):
+        load_splits(plain, SplitPlan(test_participants="x"))
 
 
 def test_load_parts_equals_split_parts(plain):
     plan = SplitPlan(test_participants="dev", validation_share=.3, seed=3)
-    from_folder, from_memory = load_splits(plain, plan, progress=False), split_dataset(load_folder(plain, progress=False), plan)
+    from_folder = load_splits(plain, plan, progress=False)
+    from_memory = split_dataset(load_folder(plain, progress=False), plan)
     for side in ("train", "validation", "test"):
         assert getattr(from_folder, side).fingerprint() == getattr(from_memory, side).fingerprint()
 
@@ -468,9 +495,11 @@ def split(tmp_path):
 
 def test_split_folder(split):
     parts = load_splits(split, progress=False)
-    assert parts.test.signers == ("d",) and len(parts.test) == 3 and set(parts.train.signers + parts.validation.signers) == set("abc")
+    assert parts.test.signers == ("d",) and len(parts.test) == 3
+    assert set(parts.train.signers + parts.validation.signers) == set("abc")
     with pytest.raises(InputError, match="split already"): load_splits(split, SplitPlan(test_participants="d"))
-    with pytest.raises(InputError, match="validation_participants: no clips of d"): load_splits(split, SplitPlan(validation_participants="d"))
+    with pytest.raises(InputError, match="validation_participants: no clips of d"):
+        load_splits(split, SplitPlan(validation_participants="d"))
 
 
 def test_takes_of_a_single_person_are_divided():
@@ -480,12 +509,15 @@ def test_takes_of_a_single_person_are_divided():
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 2, 4]
     assert parts.train.summary().loc["cat", "me"] == 1 and parts.test.summary().loc["hello", "me"] == 2
     assert len({name for part in (parts.train, parts.validation, parts.test) for name in part.sequence_ids}) == 21
-    assert split_dataset(dataset, SplitPlan(seed=3)).test.sequence_ids == parts.test.sequence_ids != split_dataset(dataset, SplitPlan(seed=4)).test.sequence_ids
+    assert split_dataset(dataset, SplitPlan(seed=3)).test.sequence_ids == parts.test.sequence_ids
+    assert split_dataset(dataset, SplitPlan(seed=4)).test.sequence_ids != parts.test.sequence_ids
     assert len(split_dataset(dataset, SplitPlan(seed=3, validation_share=0)).validation) == 0
     again = split_dataset(parts.train, SplitPlan(validation_share=0), parts.test)  # divided by somebody else
     assert again.only_signer == "me" and len(again.test) == 4
-    for options, fault in [(dict(test_participants="me"), "nobody is left to train on"), (dict(validation_participants="me"), "nobody is left to train on"),
-                           (dict(test_share=1), "test_share: must lie between"), (dict(signs="cat"), "record each sign more often")]:
+    for options, fault in [(dict(test_participants="me"), "nobody is left to train on"),
+                           (dict(validation_participants="me"), "nobody is left to train on"),
+                           (dict(test_share=1), "test_share: must lie between"),
+                           (dict(signs="cat"), "record each sign more often")]:
         with pytest.raises(InputError, match=fault): split_dataset(dataset, SplitPlan(**options))
 
 
@@ -495,7 +527,8 @@ def test_every_named_test_signer_is_tested_and_nobody_else():
     assert {name: part.signers for name, part in parts.parts.items()} == {
         "train": ("a", "c"), "validation": ("e",), "test": ("b", "d")}
     by_share = split_dataset(dataset, SplitPlan(test_participants=["d", "b"], seed=7))
-    assert by_share.test.signers == ("b", "d") and not set(by_share.train.signers + by_share.validation.signers) & set("bd")
+    assert by_share.test.signers == ("b", "d")
+    assert not set(by_share.train.signers + by_share.validation.signers) & set("bd")
 
 
 def test_the_seed_chooses_who_validates():
@@ -518,17 +551,21 @@ def test_two_people_are_divided_and_not_their_takes():
     dataset = memory([(signer, sign) for signer in ("me", "you") for sign in ("hello", "bye") for _ in range(5)])
     parts = split_dataset(dataset, SplitPlan(validation_share=0))
     assert parts.only_signer is None and set(parts.train.signers).isdisjoint(parts.test.signers)
-    with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"): split_dataset(dataset)
+    with pytest.raises(InputError, match="validation_share: .* is the only person left.*or set it to 0"):
+        split_dataset(dataset)
 
 
 def test_split_folder_with_other_signs_on_the_sides(tmp_path):
     make_folder(tmp_path/"train", [(signer, sign) for signer in "abc" for sign in ("hello", "bye")])
     make_folder(tmp_path/"test", [("d", "hello"), ("d", "please"), ("e", "please")])
     parts = load_splits(tmp_path, progress=False)
-    assert parts.excluded == {"please": 2} and parts.test.classes == ("bye", "hello") and parts.test.labels.tolist() == [1]
-    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"): load_splits(tmp_path, SplitPlan(signs="please,hello"))
+    assert parts.excluded == {"please": 2} and parts.test.classes == ("bye", "hello")
+    assert parts.test.labels.tolist() == [1]
+    with pytest.raises(InputError, match=r"please has no training clips \(all 2 are of test signers: d, e\)"):
+        load_splits(tmp_path, SplitPlan(signs="please,hello"))
     assert load_splits(tmp_path, SplitPlan(signs="hello,bye"), progress=False).test.classes == ("hello", "bye")
-    with pytest.raises(InputError, match="no clip of a trained sign is left"): load_splits(tmp_path, SplitPlan(signs="bye"), progress=False)
+    with pytest.raises(InputError, match="no clip of a trained sign is left"):
+        load_splits(tmp_path, SplitPlan(signs="bye"), progress=False)
     with pytest.raises(InputError, match="please has no clip in train/"): load_dataset(tmp_path)
 
 

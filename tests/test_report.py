@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from asl_nb.core.errors import InputError
 from asl_nb.data.datasets import ClipDataset
-from asl_nb.evaluation import report as module
+import asl_nb.evaluation.report as module
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)
 from asl_nb.evaluation.report import make_report, render_page, report_on, share_without_hands, write_report

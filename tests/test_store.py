@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import asl_nb.data.store as module
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
-from asl_nb.data.store import (DATA, INDEX, JOURNAL, SUMMARY, bytes_needed, forget_temporary_stores, open_store,
-                               pack_clips, packed_clips, store_path)
+from asl_nb.data.store import (DATA, INDEX, JOURNAL, SUMMARY, TABLE_COLUMNS, bytes_needed, forget_temporary_stores,
+                               open_store, pack_clips, packed_clips, store_path)
 
 FILES = (DATA, INDEX, SUMMARY)
 
@@ -37,7 +37,7 @@ def make_folder(folder, frames):
     "Clips of the given lengths, and their table."
     rows = [(f"clips/{number}.parquet", "ana", str(number), "hello") for number in range(len(frames))]
     for number, (path, *_) in enumerate(rows): write_clip(folder/path, make_clip(number, frames[number]))
-    return pd.DataFrame(rows, columns=["path", "participant_id", "sequence_id", "sign"])
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,8 @@ def packer(source, tmp_path, target, pause=0, round_pause=0):
     "A process that packs, two short writes for each entry."
     table = tmp_path/"table.json"
     if not table.exists(): source[1].to_json(table)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(source[0]), str(table), str(target), str(pause), str(round_pause)],
+    arguments = [str(source[0]), str(table), str(target), str(pause), str(round_pause)]
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     return process
@@ -108,16 +109,19 @@ def test_numpy_opens_the_data_file(whole):
 
 
 @settings(max_examples=15, deadline=None)
-@given(frames=st.lists(st.integers(1, 12), min_size=1, max_size=12), seed=st.integers(0, 99), per_task=st.integers(1, 5))
+@given(frames=st.lists(st.integers(1, 12), min_size=1, max_size=12), seed=st.integers(0, 99),
+       per_task=st.integers(1, 5))
 def test_round_trip(tmp_path_factory, frames, seed, per_task):
     folder = tmp_path_factory.mktemp("round")
     rows = [(f"{number}.parquet", "a", str(number), "b") for number in range(len(frames))]
     clips = [make_clip(seed + number, count) for number, count in enumerate(frames)]
     for clip, (path, *_) in zip(clips, rows, strict=True): write_clip(folder/path, clip)
     before, module.CLIPS_PER_TASK = module.CLIPS_PER_TASK, per_task
-    try: packed = pack_clips(folder, pd.DataFrame(rows, columns=["path", "participant_id", "sequence_id", "sign"]), folder/"store", progress=False)
+    table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+    try: packed = pack_clips(folder, table, folder/"store", progress=False)
     finally: module.CLIPS_PER_TASK = before
-    for made, clip in zip(packed, clips, strict=True): np.testing.assert_array_equal(made, clip.astype(np.float16).astype(np.float32))
+    for made, clip in zip(packed, clips, strict=True):
+        np.testing.assert_array_equal(made, clip.astype(np.float16).astype(np.float32))
     shutil.rmtree(folder)
 
 
@@ -156,10 +160,12 @@ def interrupted(source, tmp_path, monkeypatch):
     "A target with eight clips in the journal, in rounds of one."
     monkeypatch.setattr(module, "CLIPS_PER_TASK", 1)
     target, rounds = tmp_path/"interrupted", module._rounds
-    monkeypatch.setattr(module, "_rounds", lambda *args: (each for number, each in enumerate(single(rounds(*args))) if number < 8 or stop()))
-    def single(rounds):
-        for each in rounds: yield from ([task] for task in each)
-    def stop(): raise KeyboardInterrupt
+    def eight_rounds(*args):
+        tasks = (task for each in rounds(*args) for task in each)
+        for number, task in enumerate(tasks):
+            if number == 8: raise KeyboardInterrupt
+            yield [task]
+    monkeypatch.setattr(module, "_rounds", eight_rounds)
     with pytest.raises(KeyboardInterrupt): pack_clips(*source, target, progress=False)
     assert (target/JOURNAL).read_bytes().count(b"\n") == 9
     monkeypatch.setattr(module, "_rounds", rounds)
@@ -173,11 +179,16 @@ def test_resuming_reads_only_the_rest(source, whole, interrupted, monkeypatch):
     assert len(read) == 52
 
 
+def shorten(path):
+    "Cut off the last byte of a file."
+    os.truncate(path, path.stat().st_size - 1)
+
+
 @pytest.mark.parametrize("damage, lost", {
     "torn journal line": (lambda target: (target/JOURNAL).write_bytes((target/JOURNAL).read_bytes()[:-5]), 1),
     "journal of nonsense": (lambda target: (target/JOURNAL).write_bytes(b"\xff\x00"), 8),
     "journal empty": (lambda target: (target/JOURNAL).write_bytes(b""), 8),
-    "last clip not on the disk": (lambda target: os.truncate(target/f"{DATA}.part", (target/f"{DATA}.part").stat().st_size - 1), 1),
+    "last clip not on the disk": (lambda target: shorten(target/f"{DATA}.part"), 1),
     "half a clip too much": (lambda target: open(target/f"{DATA}.part", "ab").write(b"x"*1000), 0),
     "data gone": (lambda target: (target/f"{DATA}.part").unlink(), 8),
     "data empty": (lambda target: (target/f"{DATA}.part").write_bytes(b""), 8),
@@ -241,9 +252,10 @@ BROKEN = {
     "no index": (lambda path: (path/INDEX).unlink(), "index.parquet: not readable"),
     "index truncated": (lambda path: os.truncate(path/INDEX, 500), "index.parquet: is damaged"),
     "one bit of the index": (flip(INDEX), "index.parquet: is damaged"),
-    "index of another store": (lambda path: pd.DataFrame({"frames": [1]}).to_parquet(path/INDEX), "index.parquet: is damaged"),
+    "index of another store": (lambda path: pd.DataFrame({"frames": [1]}).to_parquet(path/INDEX),
+                               "index.parquet: is damaged"),
     "no data": (lambda path: (path/DATA).unlink(), "clips.npy: cannot be opened"),
-    "truncated": (lambda path: os.truncate(path/DATA, (path/DATA).stat().st_size - 1), "clips.npy: truncated, .* bytes instead of"),
+    "truncated": (lambda path: shorten(path/DATA), "clips.npy: truncated, .* bytes instead of"),
     "empty": (lambda path: os.truncate(path/DATA, 0), "clips.npy: truncated, 0 bytes"),
     "too long": (lambda path: os.truncate(path/DATA, 10**7), "clips.npy: truncated"),
     "header": (flip(DATA, 0), "clips.npy: is damaged")}
@@ -264,7 +276,8 @@ def test_verify_names_the_clip_that_was_changed(whole, tmp_path):
     with open(broken/DATA, "r+b") as file:
         file.seek(128 + int(whole.offsets[23])*543*6 + 11)
         file.write(b"!")
-    with pytest.raises(InputError, match=r"clip 23 \(clips/23.parquet\) is damaged"): open_store(broken).verify(progress=False)
+    with pytest.raises(InputError, match=r"clip 23 \(clips/23.parquet\) is damaged"):
+        open_store(broken).verify(progress=False)
 
 
 def test_data_that_shrinks_while_open_is_an_error_not_a_crash(whole, tmp_path):
@@ -285,13 +298,17 @@ def test_nothing_changed_nothing_done(copy, tmp_path):
     assert stamp(target) == before
 
 
+def add_row(folder, table):
+    write_clip(folder/"new.parquet", make_clip(5, 2))
+    return pd.concat([table, table[:1].assign(path="new.parquet")], ignore_index=True)
+
+
 @pytest.mark.parametrize("change", {
     "content": lambda folder, table: write_clip(folder/table.path[9], make_clip(99, 3)),
     "time only": lambda folder, table: os.utime(folder/table.path[9], ns=(1, 1)),
     "row removed": lambda folder, table: table.drop(index=9),
     "order": lambda folder, table: table[::-1],
-    "row added": lambda folder, table: (write_clip(folder/"new.parquet", make_clip(5, 2)),
-                                      pd.concat([table, table[:1].assign(path="new.parquet")], ignore_index=True))[1]}.values())
+    "row added": add_row}.values())
 def test_a_changed_folder_is_packed_again(copy, tmp_path, change):
     folder, table = copy
     opened = pack_clips(folder, table, tmp_path/"store", progress=False)
@@ -300,7 +317,8 @@ def test_a_changed_folder_is_packed_again(copy, tmp_path, change):
     table = table if changed is None else changed
     again = pack_clips(folder, table, tmp_path/"store", progress=False)
     assert stamp(again.path)[0] != before[0] and again.table().path.tolist() == table.path.tolist()
-    for made, name in zip(again, table.path, strict=True): np.testing.assert_array_equal(made, read_clip(folder/name).astype(np.float16).astype(np.float32))
+    for made, name in zip(again, table.path, strict=True):
+        np.testing.assert_array_equal(made, read_clip(folder/name).astype(np.float16).astype(np.float32))
     np.testing.assert_array_equal(opened[9], expected)  # whoever has the old one open goes on reading it
 
 
@@ -317,11 +335,13 @@ def test_bad_clips_stop_or_are_noted(copy, tmp_path):
     (folder/table.path[4]).write_bytes(b"PAR1")
     (folder/table.path[50]).unlink()
     write_clip(folder/table.path[6], np.full((2, 543, 3), 1e6, dtype=np.float32))
-    with pytest.raises(InputError, match="4.parquet: not a readable"): pack_clips(folder, table, tmp_path/"store", progress=False)
+    with pytest.raises(InputError, match="4.parquet: not a readable"):
+        pack_clips(folder, table, tmp_path/"store", progress=False)
     noted = pack_clips(folder, table, tmp_path/"store", skip_bad=True, progress=False)
     assert len(noted) == 57 and list(noted.faults()) == [table.path[row] for row in (4, 6, 50)]
     assert "1e+06" in noted.faults()[table.path[6]] and noted.positions[[3, 4, 5, 59]].tolist() == [3, -1, 4, 56]
-    with pytest.raises(InputError, match="4.parquet: not a readable"): pack_clips(folder, table, tmp_path/"store", progress=False)
+    with pytest.raises(InputError, match="4.parquet: not a readable"):
+        pack_clips(folder, table, tmp_path/"store", progress=False)
 
 
 def test_only_bad_clips(copy, tmp_path):
@@ -348,7 +368,8 @@ store.pack_clips(sys.argv[1], pandas.read_json(sys.argv[2], dtype=str), sys.argv
 @pytest.mark.parametrize("room", [0, 150_000, 700_000])
 def test_full_disk_is_cleaned_up_and_the_bytes_are_named(source, whole, tmp_path, room):
     source[1].to_json(tmp_path/"table.json")
-    result = subprocess.run([sys.executable, "-c", FULL_DISK, source[0], tmp_path/"table.json", tmp_path/"store", str(room)], capture_output=True, text=True)
+    arguments = [source[0], tmp_path/"table.json", tmp_path/"store", str(room)]
+    result = subprocess.run([sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True)
     message = result.stderr.strip().splitlines()[-1]
     assert "InputError" in message and "no space left" in message and "ASL_NB_CACHE" in message
     assert [path.name for path in (tmp_path/"store").iterdir()] in ([], [".lock"])
@@ -365,7 +386,8 @@ def test_full_disk_while_the_index_is_written(source, tmp_path, monkeypatch):
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_read(source, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 9*10**5, 10**5))
     monkeypatch.setattr(module, "_rounds", None)
-    with pytest.raises(InputError, match="about 7.., ... bytes|about [67]..,... bytes, 100,000 are free"): pack_clips(*source, tmp_path/"store", progress=False)
+    with pytest.raises(InputError, match="about 7.., ... bytes|about [67]..,... bytes, 100,000 are free"):
+        pack_clips(*source, tmp_path/"store", progress=False)
 
 
 def test_the_estimate_is_near(source, whole):

@@ -55,8 +55,8 @@ FOR_EVERYONE = (
     "It sees landmarks only. Where the hands are blurred, hidden or outside the image, the landmarks are wrong before "
     "the model sees them.",
 )
-UNRECORDED = ("Nothing is recorded about the signers' age, hearing, handedness, skin, region or fluency; "
-              "so nothing is known about differences between such groups.")
+UNRECORDED = ("Nothing is recorded about the signers' age, hearing, handedness, skin, region or fluency; so nothing is "
+              "known about differences between such groups.")
 
 def _only_signer(recorded:Reproduction) -> str | None:
     "Who made all clips, where a single person did."
@@ -123,8 +123,8 @@ def training_lines(
     return _table(("", ""), rows) + ["", f"Every other number is in `{manifest.name}_final_manifest.json`."]
 
 # %% ../../nbs/training/13_card.ipynb #c017
-INTENDED = ("Learning how such models are made; comparing recipes; prototypes tried out together with signers "
-            "who know what it is and can stop it.")
+INTENDED = ("Learning how such models are made; comparing recipes; prototypes tried out together with signers who know "
+            "what it is and can stop it.")
 NOT_FOR = ("Anything in which a misunderstanding could harm somebody: medicine, law, police, employment, emergencies. "
            "Instead of an interpreter. Watching, grading or identifying people. Claims about Deaf people's signing, "
            "unless Deaf signers were asked and measured.")

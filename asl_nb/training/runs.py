@@ -114,8 +114,8 @@ def run_facts(
     "What can make two runs differ: configuration, data, signers, software, machine."
     manifest = run.manifest
     config, recorded = manifest.training_config.model_dump(), manifest.reproduction
-    left_out = ("out", "optimizer", "scheduler", "criterion")
-    facts = {name: value for name, value in config.items() if name not in left_out}
+    live_objects = ("optimizer", "scheduler", "criterion")
+    facts = {name: value for name, value in config.items() if name not in ("out", *live_objects)}
     for part in ("train", "validation", "test"):
         facts[f"{part} signers"] = ", ".join(recorded.participants.get(part, [])) or "none"
         facts[f"{part} clips"] = recorded.clips.get(part)

@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 settings = ConfigParser()
 settings.read("settings.ini", encoding="utf-8")
 about = settings["DEFAULT"]
+EXTRAS = ("dev", "capture", "export", "live", "docs", "check")
 
 setup(
     name=about["lib_name"],
@@ -21,7 +22,7 @@ setup(
     packages=find_packages(include=["asl_nb", "asl_nb.*"]),
     package_data={"asl_nb": ["assets/*"]},
     install_requires=about["requirements"].split(),
-    extras_require={extra: about[f"{extra}_requirements"].split() for extra in ("dev", "capture", "export", "live", "docs", "check")},
+    extras_require={extra: about[f"{extra}_requirements"].split() for extra in EXTRAS},
     entry_points={"console_scripts": about["console_scripts"].split("\n"),
                   "nbdev": ["asl_nb=asl_nb._modidx:d"]},
     zip_safe=False,

@@ -1,4 +1,6 @@
-"""Make the virtual environment `.venv` with everything pinned in `constraints.txt`. Needs nothing but Python; `make setup` calls it.
+"""Make the virtual environment `.venv` with everything pinned in `constraints.txt`.
+
+Needs nothing but Python; `make setup` calls it.
 
     python3 setup_venv.py dev                  the package, JupyterLab and what the tests need
     python3 setup_venv.py dev capture export   with more extras of settings.ini
@@ -26,16 +28,19 @@ def stop(line):
 def check_python():
     if OLDEST <= sys.version_info[:2] <= NEWEST: return
     version, oldest, newest = (".".join(map(str, parts)) for parts in (sys.version_info[:3], OLDEST, NEWEST))
-    stop(f"this is Python {version}; PyTorch has builds for {oldest} to {newest}. Name another: make setup PYTHON=python{oldest}")
+    stop(f"this is Python {version}; PyTorch has builds for {oldest} to {newest}. "
+         f"Name another: make setup PYTHON=python{oldest}")
 
 
 def run(*words):
     "A command's exit status and its last lines; what it downloads is shown as it goes."
-    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, errors="replace")
     last = []
     for line in process.stdout:
         last = [*last[-199:], line.strip()]
-        if found := re.match(r"\s*Downloading (\S+?)(?:\.metadata)? \(([\d.]+ [MG]B)\)", line): print(f"  {found[1].split('/')[-1]}  {found[2]}", flush=True)
+        if found := re.match(r"\s*Downloading (\S+?)(?:\.metadata)? \(([\d.]+ [MG]B)\)", line):
+            print(f"  {found[1].split('/')[-1]}  {found[2]}", flush=True)
     return process.wait(), last
 
 
@@ -65,8 +70,8 @@ def explain(last):
     for line in errors:
         if found := re.search(r"No matching distribution found for (\S+)|requirement (\S+) \(from versions", line):
             version = ".".join(map(str, sys.version_info[:3]))
-            return (f"{found[1] or found[2]} has no build for Python {version} on this machine, or the package index cannot be reached; "
-                    "try another Python (make setup PYTHON=python3.12)")
+            return (f"{found[1] or found[2]} has no build for Python {version} on this machine, "
+                    "or the package index cannot be reached; try another Python (make setup PYTHON=python3.12)")
         if "No space left" in line: return f"the disk is full; about {GIGABYTES['cpu']:.0f} GB are needed here"
     return errors[0].removeprefix("ERROR: ")[:300]
 
@@ -75,12 +80,15 @@ def main(extras):
     check_python()
     if not PYTHON.exists():
         status, last = run(sys.executable, "-m", "venv", VENV)
-        if status: stop(f"{sys.executable} cannot make a virtual environment ({last[-1] if last else ''}); on Debian: apt install python3-venv")
+        if status: stop(f"{sys.executable} cannot make a virtual environment ({last[-1] if last else ''}); "
+                        "on Debian: apt install python3-venv")
     free = shutil.disk_usage(".").free/1e9
-    print(f"setup: Python {sys.version.split()[0]}, {free:.0f} GB of disk are free. What is not in pip's cache is downloaded:", flush=True)
+    print(f"setup: Python {sys.version.split()[0]}, {free:.0f} GB of disk are free. "
+          "What is not in pip's cache is downloaded:", flush=True)
     build = torch_build()
     needed = GIGABYTES[build]
-    print(f"setup: PyTorch {pinned('torch')} ({build}); with everything else up to {needed:.0f} GB in {VENV}", flush=True)
+    print(f"setup: PyTorch {pinned('torch')} ({build}); with everything else up to {needed:.0f} GB in {VENV}",
+          flush=True)
     status, last = pip("install", "-c", "constraints.txt", "-e", f".[{','.join(extras)}]")
     if status: stop(explain(last))
     size = sum(path.lstat().st_size for path in VENV.rglob("*") if path.is_file() and not path.is_symlink())/1e9

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -81,7 +81,7 @@ class Timings:
         return float(np.percentile(self.seconds, percent))
 
 def take_turns(
-    functions:dict[str, Callable[[], object]], # what to time, by name
+    functions:Mapping[str, Callable[[], object]], # what to time, by name
     seconds:float=1., # stop after about so long …
     least:int=3, # … but not before so many calls of each
     most:int=200, # never more calls of each
@@ -188,7 +188,7 @@ class Workbench:
         self.model = ASLModel(num_classes=250).to(self.device)
         self.plain = PlainModel(num_classes=250).to(self.device)
         copy_weights(self.model, self.plain)
-        self.config = TrainingConfig(recipe="guide")
+        self.config = TrainingConfig.guide()
         self.criterion = make_criterion(self.config.label_smoothing)
 
     @cached_property
@@ -227,7 +227,8 @@ def measure_reading(bench:Workbench) -> list[Row]:
     slow = take_turns({"ours": ours, "rows": lambda: read_by_rows(path)}, bench.seconds, least=2, warm_up=False)
     speed = {name: 1/timing.best for name, timing in fast.items()}
     return [
-        Row("reading a clip", "clips/s", 1/slow["ours"].best, 1/slow["rows"].best, "a loop over the rows", target="≥ 300×"),
+        Row("reading a clip", "clips/s", 1/slow["ours"].best, 1/slow["rows"].best, "a loop over the rows",
+            target="≥ 300×"),
         Row("reading, checked", "clips/s", speed["ours"], speed["bare"], "pyarrow alone, all columns, nothing checked",
             target="≥ 0.67×", details={"pyarrow, only x y z": speed["xyz"], "median/best": fast["ours"].unrest})]
 
@@ -267,7 +268,8 @@ def measure_preprocessing(bench:Workbench) -> list[Row]:
     layer, block = PreprocessingLayer(), torch.from_numpy(np.stack(clips))
     torch.testing.assert_close(layer(block[:1])[0][0], torch.from_numpy(plain_features(clips[0])), atol=2e-4, rtol=1e-4)
     turns = take_turns({"ours": lambda: layer(block), "loops": lambda: plain_features(clips[0])}, bench.seconds)
-    return [Row("preprocessing", "clips/s", 32/turns["ours"].best, 1/turns["loops"].best, "loops over frames and landmarks",
+    ours, reference = 32/turns["ours"].best, 1/turns["loops"].best
+    return [Row("preprocessing", "clips/s", ours, reference, "loops over frames and landmarks",
                 target="≥ 20×", details={"clips of frames": MEDIAN_FRAMES, "median/best": turns["ours"].unrest})]
 
 # %% ../nbs/91_benchmark.ipynb #c054
@@ -476,7 +478,8 @@ def measure_latency(bench:Workbench) -> list[Row]:
             def plain() -> Any: return bench.plain(padded)
             with use_threads(threads): turns = take_turns({"ours": ours, "plain": plain}, bench.seconds/2, least=5)
             half, most = [[1e3*turns[name].percentile(percent) for name in ("ours", "plain")] for percent in (50, 95)]
-            rows.append(Row(f"latency, {frames} frames, {threads} thread{'s'*(threads > 1)}", "ms", half[0], half[1], against,
+            name = f"latency, {frames} frames, {threads} thread{'s'*(threads > 1)}"
+            rows.append(Row(name, "ms", half[0], half[1], against,
                             less_is_better=True, target="≤ 15 ms" if (frames, threads) == (64, 1) else "",
                             details={"p95": most[0], "theirs": most[1]}))
     return rows
@@ -542,7 +545,8 @@ def measure_video(
     def alone() -> None:
         with holistic.Holistic(model_complexity=1) as extractor, open_video(Path(video)) as capture:
             while (read := capture.read())[0]: extractor.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
-    turns = take_turns({"ours": lambda: extract_video(video, frames_per_second=None), "alone": alone}, bench.seconds, least=3)
+    def ours_too() -> Any: return extract_video(video, frames_per_second=None)
+    turns = take_turns({"ours": ours_too, "alone": alone}, bench.seconds, least=3)
     ours, reference = [1e3*turns[each].best/frames for each in ("ours", "alone")]
     return [Row(name, "ms/frame", ours, reference, "decoding and Holistic alone", less_is_better=True, target="≥ 0.9×",
                 details={"frames": frames, "median/best": turns["ours"].unrest})]
@@ -564,7 +568,8 @@ def memory_growth(
     store:str|os.PathLike[str], # the folder of a store
 ) -> float: # MB
     "How much a new process grows when it opens a store and reads all its clips."
-    answer = subprocess.run([sys.executable, "-c", GROWTH, os.fspath(store)], capture_output=True, text=True, check=True, timeout=300)
+    program = [sys.executable, "-c", GROWTH, os.fspath(store)]
+    answer = subprocess.run(program, capture_output=True, text=True, check=True, timeout=300)
     return int(answer.stdout)/1e6
 
 def measure_memory(bench:Workbench) -> list[Row]:
@@ -667,7 +672,7 @@ def draw_scaling(
     "How the cost grows with clips, frames and classes, measured now."
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3), dpi=70, layout="constrained")
     torch.manual_seed(0)
-    step, epochs = make_step(ASLModel(num_classes=250), TrainingConfig(recipe="guide")), []
+    step, epochs = make_step(ASLModel(num_classes=250), TrainingConfig.guide()), []
     for count in clips:
         loader = make_loader(made_up_dataset(miniature_lengths(count, 16)), 16, sort=True)
         def epoch() -> Any: return [step(batch.labels, *batch[:2]) for batch in loader]
@@ -678,8 +683,8 @@ def draw_scaling(
     networks = [ASLModel(num_classes=count).eval() for count in classes]
     with torch.inference_mode():
         by_frames = take_turns({str(count): partial(model, clip[:, :count]) for count in frames}, seconds*len(frames))
-        by_classes = take_turns({str(count): partial(network, clip[:, :64]) for count, network in zip(classes, networks)},
-                                seconds*len(classes))
+        calls = {str(count): partial(network, clip[:, :64]) for count, network in zip(classes, networks)}
+        by_classes = take_turns(calls, seconds*len(classes))
     middle.plot(frames, [1e3*timing.best for timing in by_frames.values()], "o-", color="#4477aa")
     middle.set(xlabel="frames", ylabel="milliseconds", title="One clip")
     times = [1e3*timing.best for timing in by_classes.values()]

@@ -7,7 +7,7 @@ __all__ = ['app', 'Command', 'Json', 'ModelFile', 'WeightsFile', 'SPOTTERS', 'Sp
            'training_options', 'with_training_options', 'current_option', 'train_command', 'describe_run',
            'number_text', 'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores',
            'evaluate_command', 'predict_command', 'synthesize_command', 'load_weights', 'export_command',
-           'explain_command', 'evaluate_stream_command', 'live_command', 'event_json', 'extract_command',
+           'explain_command', 'evaluate_stream_command', 'event_json', 'live_command', 'extract_command',
            'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
            'bench_command']
 
@@ -141,7 +141,8 @@ def describe_run(run:TrainingRun) -> list[str]:
     if splits.only_signer is not None: whom = f"new clips of {splits.only_signer}, who made all of them"
     lines = ["", f"accuracy on {whom}: {test.top1:.1%} (five guesses: {test.top5:.1%}), "
              f"{test.clips} clips, {epoch}, {run.seconds:.0f} s"]
-    lines += [f"  signer {name}: {score.top1:.1%} of {score.clips} clips" for name, score in test.per_participant.items()]
+    for name, score in test.per_participant.items():
+        lines.append(f"  signer {name}: {score.top1:.1%} of {score.clips} clips")
     if splits.only_signer:
         lines.append(f"one signer only: this score is for {splits.only_signer} and says nothing about other people")
     if synthetic: lines.append("synthetic signers only: this says nothing about recognising real signing")
@@ -196,8 +197,8 @@ def warn_of_known_signers(
     manifest = manifest_beside(model)
     trained = manifest.reproduction.participants.get("train", []) if manifest else []
     known = [name for name in scored if name in trained]
-    if known: typer.echo(f"this model was trained on {', '.join(known)}: what it scores on them says nothing about other "
-                         "people, and on the clips that it learned from it says nothing at all", err=True)
+    if known: typer.echo(f"this model was trained on {', '.join(known)}: what it scores on them says nothing about "
+                         "other people, and on the clips that it learned from it says nothing at all", err=True)
 
 def warn_if_synthetic(network:ASLModel) -> None:
     "Warn that a model of synthetic signers does not recognise people."
@@ -329,6 +330,16 @@ def evaluate_stream_command(
     typer.echo(table.to_json(orient="index") if as_json else number_text(table.T))
 
 # %% ../nbs/92_cli.ipynb #fe604e0f
+def event_json(event:Event) -> str:
+    "An event as one line of JSON."
+    found:dict[str, Any] = {"event": type(event).__name__, "seconds": event.seconds}
+    if isinstance(event, Idle): found["why"] = event.why
+    if isinstance(event, SignEnded):
+        guesses = [asdict(guess) for guess in event.guesses]
+        found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
+    return json.dumps(found)
+
+# %% ../nbs/92_cli.ipynb #live1
 @app.command("live")
 def live_command(
     model:ModelFile,
@@ -341,7 +352,7 @@ def live_command(
         help="folder for a labelled image of every sign that is probable enough; not given: none is kept")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
     least:Annotated[float, typer.Option(
-        help="threshold: probability that a sign must have to be named", min=0, max=1)]=SegmentationConfig.min_confidence,
+        help="threshold: probability of a sign that is named", min=0, max=1)]=SegmentationConfig.min_confidence,
     spotter:SpotterName="learned",
     as_json:Json=False,
 ) -> None:
@@ -353,7 +364,8 @@ def live_command(
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), segmentation=SegmentationConfig(min_confidence=least))
+    segmentation = SegmentationConfig(min_confidence=least)
+    recognizer = Recognizer(network, classes, spotter=SPOTTERS[spotter](), segmentation=segmentation)
     def report(event:Event) -> None: typer.echo(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
@@ -363,15 +375,6 @@ def live_command(
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
     for path in session.saved: typer.echo(f"saved {path}", err=True)
-
-def event_json(event:Event) -> str:
-    "An event as one line of JSON."
-    found:dict[str, Any] = {"event": type(event).__name__, "seconds": event.seconds}
-    if isinstance(event, Idle): found["why"] = event.why
-    if isinstance(event, SignEnded):
-        guesses = [asdict(guess) for guess in event.guesses]
-        found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
-    return json.dumps(found)
 
 # %% ../nbs/92_cli.ipynb #c019
 @app.command("extract")
@@ -451,8 +454,10 @@ def prepare_command(
 # %% ../nbs/92_cli.ipynb #c021s
 @app.command("runs")
 def runs_command(
-    folder:Annotated[Path, typer.Argument(help="folder that training wrote to; searched with all its subfolders")]=Path("models"),
-    difference:Annotated[tuple[str, str]|None, typer.Option(help="two runs, by part of their names: the fields in which they differ")]=None,
+    folder:Annotated[Path, typer.Argument(
+        help="folder that training wrote to; searched with all its subfolders")]=Path("models"),
+    difference:Annotated[tuple[str, str]|None, typer.Option(
+        help="two runs, by part of their names: the fields in which they differ")]=None,
     picture:Annotated[Path|None, typer.Option(help="also draw the curves of the first ten, PNG")]=None,
     as_json:Json=False,
 ) -> None:
@@ -487,7 +492,7 @@ def pack_command(
 @app.command("bench")
 def bench_command(
     quick:Annotated[bool, typer.Option(help="a rough look in under a minute")]=False,
-    film:Annotated[Path|None, typer.Option(help="a video of a person, to measure the extraction of landmarks too")]=None,
+    film:Annotated[Path|None, typer.Option(help="a video of a person, to measure the extraction too")]=None,
     as_json:Json=False,
 ) -> None:
     "Measure the speed of everything, beside a plain reference."

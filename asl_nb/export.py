@@ -419,7 +419,8 @@ def write_onnx(
     if fault := parity.fault(quantize):
         cure = "check versions with pip install -c constraints.txt 'asl_nb[export]'"
         if quantize: cure = "export it without int8"
-        raise InputError(f"{path}: not written, the exported model does not answer like the trained one: {fault}; {cure}")
+        raise InputError(f"{path}: not written, the exported model does not answer like the trained one: "
+                         f"{fault}; {cure}")
     with atomic_write(path) as temporary: temporary.write_bytes(content)
     return Export(Path(path), len(content), parity)
 
@@ -464,7 +465,8 @@ def check_metadata(
         usable = usable and session.get_outputs()[0].shape[1] == len(model.classes)
     except (KeyError, ValueError, TypeError, IndexError): usable = False
     if not usable:
-        raise InputError(f"{path}: its metadata (classes, temperature, max_len …) are incomplete or contradict the graph; {RENEW}")
+        raise InputError(f"{path}: its metadata (classes, temperature, max_len …) are incomplete or contradict "
+                         f"the graph; {RENEW}")
     return metadata
 
 # %% ../nbs/90_export.ipynb #c044a

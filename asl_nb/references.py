@@ -233,8 +233,9 @@ class PlainModel(nn.Module):
         self.preprocessing = PreprocessingLayer(max_len)
         self.stem, self.stem_norm = nn.Linear(self.preprocessing.output_dim, dim, bias=False), nn.BatchNorm1d(dim)
         convolutions = [PlainConvolution(dim, dilation, rate) for dilation, rate in zip((1, 2, 4), (.15, .2, .25))]
-        self.blocks = nn.Sequential(*convolutions, PlainLSTM(dim), PlainAttention(dim),
-                                    *[PlainWideConvolution(dim) for _ in range(3)], PlainAttention(dim, feed_forward=True))
+        whole_clip = [PlainLSTM(dim), PlainAttention(dim)]
+        wide = [PlainWideConvolution(dim) for _ in range(3)]
+        self.blocks = nn.Sequential(*convolutions, *whole_clip, *wide, PlainAttention(dim, feed_forward=True))
         self.top, self.top_norm, self.dropout = nn.Linear(dim, dim, bias=False), nn.BatchNorm1d(dim), nn.Dropout(.1)
         self.score = nn.Sequential(nn.Linear(dim, dim//4), nn.Tanh(), nn.Linear(dim//4, 1, bias=False))
         self.classifier = nn.Sequential(nn.Linear(3*dim, dim, bias=False), nn.LayerNorm(dim), nn.SiLU(), nn.Dropout(.8),

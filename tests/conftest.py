@@ -35,11 +35,16 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def launch():
-    "Starts a headless Chromium, with more flags where a test needs them. One driver serves all tests of a worker: a second one cannot be started beside it."
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install 'asl_nb[check]'", exc_type=ImportError)
+    """Starts a headless Chromium, with more flags where a test needs them.
+
+    One driver serves all tests of a worker: a second one cannot be started beside it.
+    """
+    needed = "needs pip install 'asl_nb[check]'"
+    sync_api = pytest.importorskip("playwright.sync_api", reason=needed, exc_type=ImportError)
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not program: pytest.skip("no Chromium on this machine; install the package chromium")
-    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_api.sync_playwright() as driver:
         yield lambda *more: driver.chromium.launch(executable_path=program, args=[*flags, *more])
 

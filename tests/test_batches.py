@@ -104,7 +104,8 @@ def test_a_batch_in_pieces_is_the_batch(lengths, size):
     samples = [(make_clip(frames, number), number) for number, frames in enumerate(lengths)]
     batch = collate_clips(samples)
     pieces = batch.split(size)
-    assert batch.clips == len(lengths) and all(isinstance(piece, Batch) and 1 <= piece.clips <= size for piece in pieces)
+    assert batch.clips == len(lengths)
+    assert all(isinstance(piece, Batch) and 1 <= piece.clips <= size for piece in pieces)
     assert [piece.landmarks.shape[1] for piece in pieces] == [max(piece.lengths.tolist()) for piece in pieces]
     again = [(row[:length].numpy(), label) for piece in pieces for row, length, label in zip(*piece)]
     for (clip, label), (piece, piece_label) in zip(samples, again, strict=True):
@@ -123,8 +124,9 @@ def batches_of(sampler, epoch, start=0):
     return list(sampler)
 
 
-plans = st.fixed_dictionaries({"batch_size": st.integers(1, 9), "frame_budget": st.none() | st.integers(1, 60),
-    "shuffle": st.booleans(), "seed": st.integers(0, 2**32 - 1), "world_size": st.integers(1, 4), "pool": st.integers(1, 4)})
+plans = st.fixed_dictionaries({
+    "batch_size": st.integers(1, 9), "frame_budget": st.none() | st.integers(1, 60), "shuffle": st.booleans(),
+    "seed": st.integers(0, 2**32 - 1), "world_size": st.integers(1, 4), "pool": st.integers(1, 4)})
 
 
 @settings(max_examples=300, deadline=None)
@@ -163,7 +165,8 @@ def test_more_processes_share_the_same_batches():
     frames = common_lengths(10_000)
     whole = list(BucketBatchSampler(frames, batch_size=24, seed=1))
     for world_size in (2, 3, 4):
-        shares = [list(BucketBatchSampler(frames, 24//world_size, seed=1, rank=rank, world_size=world_size)) for rank in range(world_size)]
+        shares = [list(BucketBatchSampler(frames, 24//world_size, seed=1, rank=rank, world_size=world_size))
+                  for rank in range(world_size)]
         assert [sorted(sum(together, [])) for together in zip(*shares)] == [sorted(batch) for batch in whole]
         for together in zip(*shares):
             work = [len(batch)*frames[batch].max() for batch in together if len(batch) == len(together[0])]
@@ -171,7 +174,8 @@ def test_more_processes_share_the_same_batches():
 
 
 @pytest.mark.parametrize("count", [20_000, 94_477])
-@pytest.mark.parametrize("plan", [{"batch_size": 32}, {"batch_size": 16, "world_size": 4}, {"frame_budget": 1280}, {"frame_budget": 4096}], ids=str)
+@pytest.mark.parametrize("plan", [{"batch_size": 32}, {"batch_size": 16, "world_size": 4},
+                                  {"frame_budget": 1280}, {"frame_budget": 4096}], ids=str)
 def test_a_tenth_of_padding_at_most(count, plan):
     frames = common_lengths(count)
     sampler = BucketBatchSampler(frames, **plan)
@@ -182,18 +186,21 @@ def test_a_tenth_of_padding_at_most(count, plan):
 def test_companions_change():
     frames = common_lengths(5000)
     sampler = BucketBatchSampler(frames, batch_size=32)
-    pairs = [{frozenset((batch[0], other)) for batch in batches_of(sampler, epoch) for other in batch[1:]} for epoch in range(2)]
+    pairs = [{frozenset((batch[0], other)) for batch in batches_of(sampler, epoch) for other in batch[1:]}
+             for epoch in range(2)]
     assert len(pairs[0] & pairs[1]) < .1*len(pairs[0])
 
 
-@pytest.mark.parametrize("wrong, message", [({"batch_size": 0}, "batch_size"), ({"frame_budget": -1}, "frame_budget"), ({"world_size": 0}, "world_size"),
+@pytest.mark.parametrize("wrong, message", [
+    ({"batch_size": 0}, "batch_size"), ({"frame_budget": -1}, "frame_budget"), ({"world_size": 0}, "world_size"),
     ({"rank": 1}, "rank"), ({"rank": -1, "world_size": 2}, "rank"), ({"pool": 0}, "pool")])
 def test_wrong_plans_are_refused(wrong, message):
     with pytest.raises(ValueError, match=f"{message}.*received"): BucketBatchSampler([3, 4, 5], **wrong)
 
 
 def test_fewer_clips_than_processes_are_refused():
-    with pytest.raises(InputError, match="2 clips cannot be shared by 3 processes"): BucketBatchSampler([3, 4], world_size=3)
+    with pytest.raises(InputError, match="2 clips cannot be shared by 3 processes"):
+        BucketBatchSampler([3, 4], world_size=3)
     assert [list(BucketBatchSampler([3, 4], world_size=2, rank=rank)) for rank in range(2)] == [[[1]], [[0]]]
 
 
@@ -208,7 +215,8 @@ class LazyClips(torch.utils.data.Dataset):
 
 def test_lengths_are_not_read_off_the_clips():
     dataset = LazyClips([4, 2, 3, 5, 1])
-    loaders = [make_loader(dataset, 2), make_loader(dataset, 2, sort=True), make_loader(dataset, frame_budget=6), make_loader(dataset, 2, shuffle=True)]
+    loaders = [make_loader(dataset, 2), make_loader(dataset, 2, sort=True), make_loader(dataset, frame_budget=6),
+               make_loader(dataset, 2, shuffle=True)]
     assert dataset.read == 0
     orders = [[batch.labels.tolist() for batch in loader] for loader in loaders]
     assert orders[:3] == [[[0, 1], [2, 3], [4]], [[3, 0], [2, 1], [4]], [[0], [1, 2], [3], [4]]]
@@ -231,7 +239,8 @@ def test_workers_give_the_same_batches_and_draw_no_numbers():
 
 
 @settings(max_examples=60, deadline=None)
-@given(clips=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=60), balance=st.floats(0, 1), seed=st.integers(0, 99))
+@given(clips=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=60),
+       balance=st.floats(0, 1), seed=st.integers(0, 99))
 def test_clips_are_dealt_as_often_as_their_weight_says(clips, balance, seed):
     weights = balanced_weights(*zip(*clips), balance)
     times = np.bincount(draw_clips(weights, np.random.default_rng(seed)), minlength=len(clips))

@@ -86,7 +86,7 @@ def stand_in(monkeypatch):
 # --- videos ----------------------------------------------------------------------------------------------
 
 
-def test_one_picture_is_a_clip_of_one_frame(tmp_path, stand_in):
+def test_one_image_is_a_clip_of_one_frame(tmp_path, stand_in):
     write_video(tmp_path/"one.mp4", ramp(1))
     done = quietly(tmp_path/"one.mp4", tmp_path/"out", Labelling(sign="hello", participant="me"))
     assert done.clips == 1 and "only one frame" in done.notes["one.mp4"]
@@ -131,12 +131,12 @@ def test_times_come_from_the_file_not_from_counting(tmp_path):
 @pytest.mark.parametrize("rate, count, expected",
                          [(240, 240, 30), (60, 60, 30), (50, 50, 29), (25, 25, 29), (15, 15, 29), (29.97, 30, 30)])
 def test_any_pace_becomes_thirty_a_second(tmp_path, rate, count, expected):
-    write_video(tmp_path/"film.mp4", ramp(count, (320, 240)), rate)
-    clip, seconds, facts = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())
+    write_video(tmp_path/"video.mp4", ramp(count, (320, 240)), rate)
+    clip, seconds, facts = extract_video(tmp_path/"video.mp4", extractor=BrightPoint())
     assert len(clip) == expected and facts["pictures"] <= 30
     across = clip[:, PARTS["right_hand"].start, 0]
     np.testing.assert_allclose(across, across[0] + seconds/((count - 1)/rate)*(1 - 12/320), atol=.02)
-    same, _, facts = extract_video(tmp_path/"film.mp4", frames_per_second=None, extractor=BrightPoint())
+    same, _, facts = extract_video(tmp_path/"video.mp4", frames_per_second=None, extractor=BrightPoint())
     assert len(same) == count == facts["pictures"]
 
 
@@ -186,8 +186,8 @@ BROKEN = {"text": lambda path: path.write_text("Dear diary"), "empty": lambda pa
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
-    path = tmp_path/"film with spaces – ñ.mp4"
+def test_a_broken_video_is_refused_in_one_line(tmp_path, kind, capfd):
+    path = tmp_path/"video with spaces – ñ.mp4"
     BROKEN[kind](path)
     with pytest.raises(InputError) as error: list(read_video(path))
     message = str(error.value)
@@ -195,7 +195,7 @@ def test_a_broken_film_is_refused_in_one_line(tmp_path, kind, capfd):
     assert capfd.readouterr().err == ""  # the decoder keeps quiet
 
 
-def test_what_is_left_of_a_torn_film_is_used(tmp_path):
+def test_what_is_left_of_a_torn_video_is_used(tmp_path):
     torn(path := tmp_path/"torn.mp4")
     try: images = list(read_video(path))
     except InputError: return
@@ -211,7 +211,7 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
             except TimeoutError: pass
         listener = threading.Thread(target=listen)
         listener.start()
-        path = tmp_path/"film.mp4"
+        path = tmp_path/"video.mp4"
         playlist = ["#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", f"http://127.0.0.1:{address}/a.ts",
                     "#EXT-X-ENDLIST"]
         path.write_text("\n".join(playlist) + "\n")
@@ -222,12 +222,12 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
 
 
 def test_missing_library_names_the_extra(tmp_path, monkeypatch):
-    write_video(tmp_path/"film.mp4", ramp())
+    write_video(tmp_path/"video.mp4", ramp())
     for module in ("mediapipe", "cv2"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, module, None)
             with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"):
-                extract(tmp_path/"film.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
+                extract(tmp_path/"video.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
     assert not (tmp_path/"out").exists()
 
 
@@ -252,7 +252,7 @@ def videos(tmp_path):
     return tmp_path/"videos"
 
 
-def test_folders_tell_sign_and_person_and_one_bad_film_stops_nothing(videos, tmp_path, stand_in):
+def test_folders_tell_sign_and_person_and_one_bad_video_stops_nothing(videos, tmp_path, stand_in):
     done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert done.clips == 4
     assert list(done.faults) == ["anna/hello/take 2.mov"] and "not a video" in done.faults["anna/hello/take 2.mov"]
@@ -308,7 +308,7 @@ def test_a_table_gives_the_labels(videos, tmp_path, stand_in):
         quietly(videos, tmp_path/"out2", Labelling(sign=labels))
 
 
-def test_the_same_film_under_two_signs_comes_to_light(videos, tmp_path, stand_in):
+def test_the_same_video_under_two_signs_comes_to_light(videos, tmp_path, stand_in):
     shutil.copy(videos/"anna"/"hello"/"take 1.mp4", videos/"anna"/"thank you"/"copy.mp4")
     done = quietly(videos, tmp_path/"out", BY_FOLDER)
     assert done.clips >= 4
@@ -324,7 +324,7 @@ def work_that_may_die(source, *task):
 
 
 @pytest.mark.slow
-def test_a_film_whose_process_is_killed_stops_no_other(videos, tmp_path, stand_in, monkeypatch):
+def test_a_video_whose_process_is_killed_stops_no_other(videos, tmp_path, stand_in, monkeypatch):
     monkeypatch.setattr(extraction, "_work", work_that_may_die)
     write_video(videos/"anna"/"hello"/"take 2.mov", ramp(11))
     done = quietly(videos, tmp_path/"out", BY_FOLDER, jobs=2)
@@ -341,7 +341,7 @@ def test_a_dataset_of_another_kind_is_not_written_into(videos, tmp_path, stand_i
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
+def test_overlays_show_every_video_of_a_dataset(tmp_path, stand_in, mirrored):
     for number, name in enumerate(("rot", "blau ü", "no clip")):
         (tmp_path/"videos"/name).mkdir(parents=True)
         write_video(tmp_path/"videos"/name/"1.mp4", ramp(20 + number, (320, 240), block=60))
@@ -360,16 +360,16 @@ def test_overlays_show_every_film_of_a_dataset(tmp_path, stand_in, mirrored):
     plt.close(figure)
 
 
-def test_nobody_in_any_film_is_an_error(tmp_path, stand_in):
+def test_nobody_in_any_video_is_an_error(tmp_path, stand_in):
     write_video(tmp_path/"dark.mp4", [np.zeros((48, 64, 3), np.uint8)]*10)
     with pytest.raises(InputError, match="none of the 1 recordings gave a clip.*nobody was found in its 10 images"):
         quietly(tmp_path/"dark.mp4", tmp_path/"out", Labelling(sign="hello"))
 
 
 def test_mirrored_videos_are_turned(tmp_path):
-    write_video(tmp_path/"film.mp4", ramp())
-    plain = extract_video(tmp_path/"film.mp4", extractor=BrightPoint())[0]
-    turned = extract_video(tmp_path/"film.mp4", extractor=BrightPoint(mirrored=True))[0]
+    write_video(tmp_path/"video.mp4", ramp())
+    plain = extract_video(tmp_path/"video.mp4", extractor=BrightPoint())[0]
+    turned = extract_video(tmp_path/"video.mp4", extractor=BrightPoint(mirrored=True))[0]
     np.testing.assert_allclose(plain[:, 522, 0] + turned[:, 522, 0], 1, atol=.03)
 
 

@@ -45,7 +45,7 @@ def browser(tmp_path):
     made.close()
 
 
-def pictures_of(tmp_path):
+def screenshots_of(tmp_path):
     place = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
     place.mkdir(parents=True, exist_ok=True)
     return place
@@ -85,11 +85,11 @@ def test_the_tutorial_in_jupyterlab(folder, browser, tmp_path):
         recorder.wait_for(lambda: browser.run(recorder.NAMED), 60, "the name of the kernel")
         time.sleep(3)
         browser.run("jupyterapp.commands.execute('notebook:run-all-cells').catch(() => 0), 1")
-        sign_before_the_camera(browser, pictures_of(tmp_path)/"live_lab.png")
+        sign_before_the_camera(browser, screenshots_of(tmp_path)/"live_lab.png")
     finally:
         server.terminate()
         server.wait(20)
-    # no picture is kept
+    # no image is kept
     assert not [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".mp4", ".webm")]
 
 
@@ -100,7 +100,7 @@ def test_the_tutorial_as_a_web_app(folder, browser, tmp_path):
     try:
         recorder.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() or True, 120, "Voilà")
         browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
-        sign_before_the_camera(browser, pictures_of(tmp_path)/"live_voila.png")
+        sign_before_the_camera(browser, screenshots_of(tmp_path)/"live_voila.png")
         asked = browser.run("performance.getEntriesByType('resource').map(each => each.name)"
                             ".filter(name => /^https?:/.test(name) && !name.includes('127.0.0.1'))")
         assert asked == [], asked

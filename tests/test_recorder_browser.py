@@ -135,16 +135,16 @@ def open_recorder(lab, tmp_path):
 
 
 def fake_camera(folder):
-    "A film as Chromium's fake camera wants it: 640 × 360, uncompressed."
+    "A video as Chromium's fake camera wants it: 640 × 360, uncompressed."
     import cv2
     if not VIDEO.exists(): pytest.skip("the recordings in ../shared/data/videos are not on this machine")
-    film, path = cv2.VideoCapture(str(VIDEO)), folder/"camera.y4m"
+    video, path = cv2.VideoCapture(str(VIDEO)), folder/"camera.y4m"
     with open(path, "wb") as file:
         file.write(b"YUV4MPEG2 W640 H360 F30:1 Ip A1:1 C420jpeg\n")
         while True:
-            good, picture = film.read()
+            good, image = video.read()
             if not good: break
-            file.write(b"FRAME\n" + cv2.cvtColor(cv2.resize(picture, (640, 360)), cv2.COLOR_BGR2YUV_I420).tobytes())
+            file.write(b"FRAME\n" + cv2.cvtColor(cv2.resize(image, (640, 360)), cv2.COLOR_BGR2YUV_I420).tobytes())
     return path
 
 
@@ -152,8 +152,8 @@ def test_record_keep_and_discard(lab, open_recorder, tmp_path):
     folder, _ = lab
     browser = open_recorder("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
                             f"--use-file-for-fake-video-capture={fake_camera(tmp_path)}")
-    pictures = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
-    pictures.mkdir(parents=True, exist_ok=True)
+    shots = Path(os.environ.get("ASL_NB_SCREENSHOTS", tmp_path))
+    shots.mkdir(parents=True, exist_ok=True)
     browser.press("on")
     for decision in ("keep", "discard"):
         browser.press("record")
@@ -161,7 +161,7 @@ def test_record_keep_and_discard(lab, open_recorder, tmp_path):
         verdict = browser.text(".asl-recorder .news")
         assert "right hand" in verdict and "images" in verdict, verdict
         time.sleep(1)
-        browser.screenshot(pictures/f"recorder_{decision}.png")
+        browser.screenshot(shots/f"recorder_{decision}.png")
         browser.press(decision)
         wait_for(lambda: "Next: please" in browser.text(".asl-recorder .news"), 30, "the next sign")
     assert browser.run("document.querySelector('.asl-recorder select').selectedOptions[0].textContent") == "please (0)"
@@ -172,7 +172,7 @@ def test_record_keep_and_discard(lab, open_recorder, tmp_path):
     seen = {part: float((clip[:, place.start, 0] == clip[:, place.start, 0]).mean()) for part, place in PARTS.items()}
     assert len(clip) > 60 and seen["pose"] > .95 and seen["right_hand"] > .7 and seen["left_hand"] > .7
     browser.press("off")
-    # no picture is kept
+    # no image is kept
     assert not [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".mp4", ".webm")]
 
 

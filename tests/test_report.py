@@ -1,4 +1,4 @@
-"""The report: harmless, self-contained, whole or not at all, and in agreement with its own numbers; and the measures of trust behind it."""
+"""The report: harmless, self-contained, whole or not at all, true to its own numbers; and the measures behind it."""
 import errno
 import json
 import re
@@ -12,13 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from jinja2 import UndefinedError
 
 from asl_nb.core.errors import InputError
 from asl_nb.data.datasets import ClipDataset
 import asl_nb.evaluation.report as module
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)
-from asl_nb.evaluation.report import make_report, render_page, report_on, share_without_hands, write_report
+from asl_nb.evaluation.report import make_report, report_on, share_without_hands, write_report
 from asl_nb.evaluation.scores import (Predictions, best_guesses, confusion_counts, evaluate, predict_dataset,
                                       signer_bootstrap_ci)
 from asl_nb.network.model import ASLModel
@@ -48,6 +49,9 @@ def predictions():
     return make_predictions(np.arange(60) % 5, [f"person {number//15}" for number in range(60)])
 
 
+ADDRESSES = ("src", "href", "srcset", "data", "action", "poster", "background")
+
+
 class Page(HTMLParser):
     "What a browser would find: tags, addresses, text, and the rows of every table."
     def __init__(self, text):
@@ -58,7 +62,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action", "poster", "background")]
+        self.addresses += [value for name, value in attributes if name in ADDRESSES]
         assert not [name for name, _ in attributes if name.startswith("on")], "a script in an attribute"
         if tag not in ("meta", "img", "br"): self.open.append(tag)
         if tag == "table": self.tables.append([])
@@ -102,12 +106,16 @@ def test_the_page_stands_alone_and_agrees_with_the_json(predictions, tmp_path):
         assert row[1] == percent(numbers["scores"][name])
         assert row[2] == " – ".join(map(percent, numbers["intervals"][name]))
     for table, scores in ((by_signer, numbers["scores"]["per_participant"]), (by_sign, numbers["scores"]["per_sign"])):
-        assert [row[2] for row in table[1:]] == [percent(share) for share in sorted(score["top1"] for score in scores.values())]
+        shares = sorted(score["top1"] for score in scores.values())
+        assert [row[2] for row in table[1:]] == [percent(share) for share in shares]
         for name, clips, *shares in table[1:]:
-            assert [clips, *shares[:3]] == [str(scores[name]["clips"]), *[percent(scores[name][top]) for top in ("top1", "top3", "top5")]]
-    assert [row[:2] for row in selective[1:]] == [[percent(row["coverage"]), percent(row["accuracy"])] for row in numbers["selective"]]
+            score = scores[name]
+            assert clips == str(score["clips"])
+            assert shares[:3] == [percent(score[top]) for top in ("top1", "top3", "top5")]
+    answered = [[percent(row["coverage"]), percent(row["accuracy"])] for row in numbers["selective"]]
+    assert [row[:2] for row in selective[1:]] == answered
     text = "".join(page.texts)
-    assert percent(numbers["calibration_error"]["before"]) in text and percent(numbers["calibration_error"]["after"]) in text
+    for error in ("before", "after"): assert percent(numbers["calibration_error"][error]) in text
     assert "A <b>title</b>" in text and "b" not in page.tags
     assert numbers["worst_signer"] in text and "ynthetic" not in text
     for pair in numbers["pairs"]: assert f"{pair['clips']} of {pair['of']} clips" in text
@@ -123,16 +131,19 @@ def test_numbers_are_those_of_the_evaluation(predictions):
         assert sum(each.clips for each in bins) == 60
         assert sum(each.clips*each.top1 for each in bins) == pytest.approx(correct.sum())
     assert sum(mistake["clips"] for mistake in report.confusions) == (~correct).sum()
-    assert min(score.top1 for score in scores.per_participant.values()) == scores.per_participant[report.worst_signer].top1
+    lowest = min(score.top1 for score in scores.per_participant.values())
+    assert scores.per_participant[report.worst_signer].top1 == lowest
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "$x_{$", "a"*300, "{{ 7*7 }}", "日本 ☃", "' & ;"])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "$x_{$", "a"*300,
+                                  "{{ 7*7 }}", "日本 ☃", "' & ;"])
 def test_foreign_names_do_no_harm(name, tmp_path):
     plain = make_predictions(np.arange(20) % 5, ["ana"]*10 + [name]*10, skill=.5)
-    report = report_on(replace(plain, dataset=replace(plain.dataset, classes=(name, *SIGNS[1:]), sequence_ids=[name]*20)),
-                       title=name, most_pairs=1)
+    dataset = replace(plain.dataset, classes=(name, *SIGNS[1:]), sequence_ids=[name]*20)
+    report = report_on(replace(plain, dataset=dataset), title=name, most_pairs=1)
     page, numbers = written(report, tmp_path)
-    assert name in "".join(page.texts) and name in numbers["scores"]["per_sign"] and name in numbers["scores"]["per_participant"]
+    assert name in "".join(page.texts)
+    assert name in numbers["scores"]["per_sign"] and name in numbers["scores"]["per_participant"]
     assert "49" not in name or "49" in "".join(page.texts)
 
 
@@ -159,17 +170,21 @@ def test_a_sign_with_a_single_clip(tmp_path):
     assert set(numbers["scores"]["per_sign"]) == {"hello", "please", "mom"}, "signs without clips have no score"
 
 
-@pytest.mark.parametrize("people,trained_on,expected", [(["ana", "ben"], "recordings", []), (["synthetic01", "ben"], None, ["Synthetic clips."]),
-                                                       (["synthetic01", "synthetic02"], "synthetic", ["Synthetic model.", "Synthetic clips."])])
+@pytest.mark.parametrize("people,trained_on,expected", [
+    (["ana", "ben"], "recordings", []),
+    (["synthetic01", "ben"], None, ["Synthetic clips."]),
+    (["synthetic01", "synthetic02"], "synthetic", ["Synthetic model.", "Synthetic clips."])])
 def test_the_page_says_synthetic_plainly(people, trained_on, expected, tmp_path):
-    page, numbers = written(report_on(make_predictions([0, 1, 2, 3], people*2), trained_on=trained_on, most_pairs=0), tmp_path)
+    report = report_on(make_predictions([0, 1, 2, 3], people*2), trained_on=trained_on, most_pairs=0)
+    page, numbers = written(report, tmp_path)
     assert [text for text in page.texts if text.startswith("Synthetic")] == expected
 
 
 def test_many_signs(tmp_path):
     signs = tuple(f"sign{number}" for number in range(250))
     rng = np.random.default_rng(0)
-    report = report_on(make_predictions(rng.integers(0, 250, 500), [f"p{number}" for number in rng.integers(0, 21, 500)], signs, skill=4.), most_pairs=1)
+    labels, people = rng.integers(0, 250, 500), [f"p{number}" for number in rng.integers(0, 21, 500)]
+    report = report_on(make_predictions(labels, people, signs, skill=4.), most_pairs=1)
     page, numbers = written(report, tmp_path)
     assert len(page.tables[2]) == 1 + len(numbers["scores"]["per_sign"])
     assert len(module.most_confused_signs(report)) <= 20
@@ -220,10 +235,19 @@ def test_a_second_report_is_the_same(predictions, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_template_with_a_wrong_name_fails_loudly(predictions, monkeypatch):
-    monkeypatch.setattr(module, "PAGE_TRUST", "{{ report.nonsense }}")
-    with pytest.raises(Exception, match="nonsense"): render_page(report_on(predictions, most_pairs=0), dict.fromkeys(
-        ("signers", "most_confused", "confusion", "length", "hands"), b"x"), [])
+def test_a_template_with_a_wrong_name_fails_loudly_and_writes_nothing(predictions, tmp_path, monkeypatch):
+    report = report_on(predictions, most_pairs=0)
+    write_report(report, tmp_path/"good")
+    template = module.PAGE_TEMPLATE.read_text(encoding="utf-8")
+    misspelled = tmp_path/"misspelled.html"
+    misspelled.write_text(template.replace("</body>", "{{ report.nonsense }}</body>"), encoding="utf-8")
+    monkeypatch.setattr(module, "PAGE_TEMPLATE", misspelled)
+    before = {path.name: path.read_bytes() for path in (tmp_path/"good").iterdir()}
+    for folder in ("good", "fresh"):
+        with pytest.raises(UndefinedError, match="nonsense"):
+            write_report(replace(report, title="new"), tmp_path/folder)
+    assert {path.name: path.read_bytes() for path in (tmp_path/"good").iterdir()} == before
+    assert not (tmp_path/"fresh").exists()
 
 
 logits_of = arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 8)), elements=st.floats(-30, 30, width=16))
@@ -287,7 +311,8 @@ def test_predictions_and_evaluation_agree(predictions):
     torch.manual_seed(0)
     model = ASLModel(num_classes=5, dim=16)
     answered = predict_dataset(model, SIGNS[::-1], predictions.dataset)
-    assert answered.classes == SIGNS[::-1] and [answered.classes[label] for label in answered.labels] == listed.sign.tolist()
+    assert answered.classes == SIGNS[::-1]
+    assert [answered.classes[label] for label in answered.labels] == listed.sign.tolist()
     assert evaluate(model, SIGNS[::-1], predictions.dataset) == answered.evaluate()
 
 

@@ -166,14 +166,14 @@ def test_the_front_page_moves_and_its_doors_open(watched, address):
     stopped = watched.evaluate(picture)
     watched.wait_for_timeout(300)
     assert watched.evaluate(picture) == stopped
-    for door, behind in enumerate(("data/01_landmarks", "train_on_asl_signs", "92_cli")):
+    for door, behind in enumerate(("00_tour", "train_on_asl_signs", "92_cli")):
         watched.goto(address)
         watched.locator(".doors .sd-card").nth(door).click(position={"x": 20, "y": 20})
         watched.wait_for_url(f"**/{behind}.html")
 
 
 def test_a_player_works_without_a_kernel(watched, address):
-    watched.goto(address + "data/01_landmarks.html")
+    watched.goto(address + "data/03_drawing.html")
     watched.wait_for_selector(".player canvas")
     picture = "document.querySelector('.player canvas').toDataURL()"
     watched.evaluate("""(() => { const slider = document.querySelector('.player input');
@@ -209,5 +209,5 @@ def test_a_symbol_or_a_notebook_that_is_gone_fails_the_build():
     links = pages.Links([])
     with pytest.raises(SystemExit, match="no such symbol"): links.prose("see `asl_nb.data.landmarks.nothing`", path)
     with pytest.raises(SystemExit, match="leads nowhere"): links.prose("see [that](99_nothing.ipynb)", path)
-    assert links.prose("see [that](data/04_clips.ipynb#a)", path) == "see [that](data/04_clips.ipynb#a)"
+    assert links.prose("see [that](04_clips.ipynb#a)", path) == "see [that](04_clips.ipynb#a)"
     assert links.prose("```\n[that](99_nothing.ipynb)\n```", path) == "```\n[that](99_nothing.ipynb)\n```"

@@ -44,8 +44,8 @@ class Batch(NamedTuple):
     ) -> list["Batch"]: # views of the same memory, each as long as its own longest clip
         "The same clips in micro-batches. Raises `ValueError` for a size below 1."
         if size < 1: raise ValueError(f"a batch needs room for at least one clip, received: size {size}")
-        landmarks, lengths, labels = (torch.split(tensor, size) for tensor in self)
-        return [Batch(block[:, :int(each.max())], each, those) for block, each, those in zip(landmarks, lengths, labels)]
+        blocks = zip(*(torch.split(tensor, size) for tensor in self))
+        return [Batch(landmarks[:, :int(lengths.max())], lengths, labels) for landmarks, lengths, labels in blocks]
 
     @property
     def clips(self) -> int: return len(self.lengths)
@@ -128,7 +128,8 @@ def draw_clips(
 ) -> np.ndarray: # `(N,)` positions, some several times, some not at all
     "As many clips as there are, each as often as its weight says, rounded up or down."
     order = rng.permutation(len(weights))
-    order = order[weights[order].argsort(kind="stable")] # equal weights together, so that rounding averages out among them
+    # Equal weights stand together, so that rounding averages out among them.
+    order = order[weights[order].argsort(kind="stable")]
     ends = (weights[order].cumsum()*len(weights)).clip(max=len(weights) - .5)
     return np.asarray(order[np.searchsorted(ends, np.arange(len(weights)) + rng.uniform(0, .5))])
 

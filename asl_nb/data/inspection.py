@@ -136,8 +136,8 @@ def look_at(
 ) -> ClipFacts:
     "What there is to know about one clip."
     missing:dict[str, Any] = {f"missing_{name}": share for name, share in missing_parts(clip).items()}
-    return ClipFacts(len(clip), dominant_hand=dominant_hand(clip), content=content_hash(clip), suspicion=suspicions(clip),
-                     **missing)
+    return ClipFacts(len(clip), dominant_hand=dominant_hand(clip), content=content_hash(clip),
+                     suspicion=suspicions(clip), **missing)
 
 # %% ../../nbs/data/12_inspection.ipynb #c031
 def file_faults(
@@ -586,5 +586,5 @@ class ClipBrowser(Controls):
 
     def still(self) -> Any:
         "A figure of the chosen clip, for pages without a kernel."
-        nothing = np.full((1, NUM_LANDMARKS, 3), np.nan)
-        return film_strip(self.inspection.clip(self.listed.value) if self.listed.options else nothing, self.listed.label)
+        row, nothing = self.listed.value, np.full((1, NUM_LANDMARKS, 3), np.nan)
+        return film_strip(nothing if row is None else self.inspection.clip(row), self.listed.label)

@@ -163,8 +163,9 @@ def muscles() -> dict[str, np.ndarray]: # name -> `(468, 3)` displacement in cm
             "eyes shut": lids*[0, -.6, 0]}
 
 MUSCLES = muscles()
-FACES:dict[str, dict[str, float]] = {"neutral": {}, "smile": {"smile": 1, "brows up": .3}, "sad": {"frown": 1, "brows down": .8},
-         "mouth": {"mouth open": .5}, "asking": {"brows up": .8}, "asleep": {"eyes shut": 1}}
+FACES:dict[str, dict[str, float]] = {
+    "neutral": {}, "smile": {"smile": 1, "brows up": .3}, "sad": {"frown": 1, "brows down": .8},
+    "mouth": {"mouth open": .5}, "asking": {"brows up": .8}, "asleep": {"eyes shut": 1}}
 
 # %% ../../nbs/data/09_synthetic.ipynb #c033
 class Place(NamedTuple):
@@ -614,7 +615,8 @@ def synthetic_dataset(
     plan = list(performances(signers, clips_per_sign, seed, signs))
     classes = tuple(dict.fromkeys(sign.name for _, sign, _, _ in plan))
     return ClipDataset(clips=[perform(sign, signer, take, missing) for signer, sign, take, _ in plan],
-        labels=np.array([classes.index(sign.name) for _, sign, _, _ in plan]), participants=[signer.name for signer, *_ in plan],
+        labels=np.array([classes.index(sign.name) for _, sign, _, _ in plan]),
+        participants=[signer.name for signer, *_ in plan],
         sequence_ids=[name for *_, name in plan], classes=classes)
 
 # %% ../../nbs/data/09_synthetic.ipynb #c103

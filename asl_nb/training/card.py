@@ -49,14 +49,14 @@ def score_lines(
 
 # %% ../../nbs/training/13_card.ipynb #c013
 FOR_EVERYONE = (
-    "It knows isolated signs, one to a clip. ASL is a language with a grammar of its own, on hands, face, body and space; "
-    "this is not a translator.",
+    "It knows isolated signs, one to a clip. ASL is a language with a grammar of its own, on hands, face, body and "
+    "space; this is not a translator.",
     "It always answers with one of its signs, also for a gesture that is none.",
     "It sees landmarks only. Where the hands are blurred, hidden or outside the image, the landmarks are wrong before "
     "the model sees them.",
 )
-UNRECORDED = ("Nothing is recorded about the signers' age, hearing, handedness, skin, region or fluency; so nothing is known "
-              "about differences between such groups.")
+UNRECORDED = ("Nothing is recorded about the signers' age, hearing, handedness, skin, region or fluency; so nothing is "
+              "known about differences between such groups.")
 
 def _only_signer(recorded:Reproduction) -> str | None:
     "Who made all clips, where a single person did."
@@ -84,7 +84,8 @@ def known_limits(
                       f"{_percent(shares[worst])} for {worst}.")
     if excluded := sum(recorded.excluded.values()):
         limits.append(f"{excluded} test clips show signs that no training signer makes; they were not scored.")
-    if skipped := recorded.clips.get("skipped"): limits.append(f"{skipped} clips could not be read and are in no figure.")
+    if skipped := recorded.clips.get("skipped"):
+        limits.append(f"{skipped} clips could not be read and are in no figure.")
     return [*limits, UNRECORDED, *FOR_EVERYONE]
 
 # %% ../../nbs/training/13_card.ipynb #c016
@@ -122,8 +123,8 @@ def training_lines(
     return _table(("", ""), rows) + ["", f"Every other number is in `{manifest.name}_final_manifest.json`."]
 
 # %% ../../nbs/training/13_card.ipynb #c017
-INTENDED = ("Learning how such models are made; comparing recipes; prototypes tried out together with signers who know what "
-            "it is and can stop it.")
+INTENDED = ("Learning how such models are made; comparing recipes; prototypes tried out together with signers who know "
+            "what it is and can stop it.")
 NOT_FOR = ("Anything in which a misunderstanding could harm somebody: medicine, law, police, employment, emergencies. "
            "Instead of an interpreter. Watching, grading or identifying people. Claims about Deaf people's signing, "
            "unless Deaf signers were asked and measured.")

@@ -213,6 +213,7 @@ def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: no
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 
+# %% ../../nbs/training/11_crossval.ipynb #de1f14a6
 def cross_validate(
     data:str|os.PathLike[str], # a plain folder of recordings
     folds:str|int, # see `make_folds`

@@ -76,7 +76,8 @@ def epoch_line(
     if not len(history): raise ValueError("a line needs at least one epoch, received an empty history")
     train_loss, train_accuracy, val_loss, val_accuracy, rate = (values[-1] for values in history.as_dict().values())
     count, best, of = str(len(history)), history.best_epoch, f"/{epochs}" if epochs else ""
-    line = f"epoch {count.rjust(len(str(epochs or count)))}{of}  train loss {train_loss:.3f} accuracy {train_accuracy:5.1%}"
+    number = count.rjust(len(str(epochs or count)))
+    line = f"epoch {number}{of}  train loss {train_loss:.3f} accuracy {train_accuracy:5.1%}"
     if not _is_validated(history): return f"{line}  lr {rate:.1e}"
     line += f"  validation loss {val_loss:.3f} accuracy {val_accuracy:5.1%}  lr {rate:.1e}"
     if best is None: return line + "  best: none yet"

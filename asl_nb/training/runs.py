@@ -49,7 +49,8 @@ def find_runs(
         try: runs[name] = Run(name, path, read_manifest(path))
         except InputError as error: faults.append(str(error))
     if not runs:
-        raise InputError("; ".join([f"{folder}: no readable …_manifest.json here", *faults[:1], "train something first"]))
+        nothing = f"{folder}: no readable …_manifest.json here"
+        raise InputError("; ".join([nothing, *faults[:1], "train something first"]))
     return runs, faults
 
 # %% ../../nbs/training/12_runs.ipynb #c014
@@ -113,7 +114,8 @@ def run_facts(
     "What can make two runs differ: configuration, data, signers, software, machine."
     manifest = run.manifest
     config, recorded = manifest.training_config.model_dump(), manifest.reproduction
-    facts = {name: value for name, value in config.items() if name not in ("out", "optimizer", "scheduler", "criterion")}
+    live_objects = ("optimizer", "scheduler", "criterion")
+    facts = {name: value for name, value in config.items() if name not in ("out", *live_objects)}
     for part in ("train", "validation", "test"):
         facts[f"{part} signers"] = ", ".join(recorded.participants.get(part, [])) or "none"
         facts[f"{part} clips"] = recorded.clips.get(part)

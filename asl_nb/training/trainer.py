@@ -361,7 +361,8 @@ def describe_splits(splits:Splits) -> list[str]:
         lines.append(f"one signer {splits.only_signer} made all clips; the score will be for this person only")
     few = [sign for sign, clips in splits.train.summary().sum(axis=1).items() if clips == 1]
     if few:
-        lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; record more of it")
+        lines.append(f"warning    a single training clip of {', '.join(few)}: it can hardly be learnt; "
+                     "record more of it")
     if splits.excluded:
         listed = ", ".join(f"{sign} ({count})" for sign, count in splits.excluded.items())
         count = sum(splits.excluded.values())

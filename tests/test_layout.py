@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # from the lowest to the highest
-WINGS = ("core", "data", "network", "evaluation", "training", "capture", "live", "export", "benchmark", "cli")
+WINGS = ("core", "data", "network", "evaluation", "training", "capture", "live", "references", "export", "benchmark",
+         "cli")
 HEAVY = ("matplotlib", "IPython", "ipywidgets", "pyarrow", "tqdm", "pandas")
 MODULES = {".".join(path.relative_to(ROOT/"asl_nb").with_suffix("").parts): path
            for path in sorted((ROOT/"asl_nb").rglob("*.py")) if path.stem[0] != "_"}

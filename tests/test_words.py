@@ -27,7 +27,7 @@ AMERICAN = r"""
 
 # What shared usage in the field calls otherwise: the pattern, and what to write.
 HOME_MADE = {
-    r"films?": "video",
+    r"films?(?! strips?)": "video",
     r"(pictures|images) (a|per) second": "frames per second",
     r"dice": "random generator, seed",
     r"strangers?": "unseen signer",
@@ -53,7 +53,7 @@ def described(source):
     comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
     texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)
              and isinstance(node.value, str) and len(node.value.split()) > 2
-             and not re.search(r"[<>]|[\w-]+:[^;\s]*;", node.value)]
+             and not re.search(r"[<>]|[\w-]+: ?[^;\n]*;", node.value)]
     return "\n".join(comments + texts)
 
 

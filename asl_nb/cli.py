@@ -475,7 +475,7 @@ def live_command(
     from asl_nb.capture.video import VideoWriter, read_video, video_facts
     from asl_nb.export import open_model
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
-    from asl_nb.live.recognizer import Event, Recognizer, SegmentationConfig
+    from asl_nb.live.recognizer import Recognizer, SegmentationConfig
     network, classes = open_model(model)
     warn_if_synthetic(network)
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")

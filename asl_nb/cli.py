@@ -42,8 +42,9 @@ from .data.preparation import describe_preparation, prepare
 from .data.splits import SplitPlan
 from .data.synthetic import write_synthetic
 from .evaluation.explanation import draw_explanation, explain
+from .evaluation.prediction import best_guesses, clip_logits
 from .evaluation.report import make_report, write_report
-from .evaluation.scores import Evaluation, best_guesses, clip_logits, evaluate_folder, load_evaluation_clips
+from .evaluation.scores import Evaluation, evaluate_folder, load_evaluation_clips
 from .export import export_onnx, find_manifest_id, open_model, trial_recordings
 from .live.app import Session, event_line, read_webcam, show_live, write_live
 from .live.recognizer import Event, Idle, Recognizer, SegmentationConfig, SignEnded

@@ -49,7 +49,8 @@ from .data.inspection import inspect_dataset
 from .data.landmarks import NUM_LANDMARKS
 from .data.layout import SIGN_MAP, TABLE
 from .data.store import pack_clips
-from .export import LOGIT_BOUND, OnnxModel, can_export, describe_export, make_graph, open_session
+from .evaluation.prediction import ExportedModel, open_session
+from .export import LOGIT_BOUND, OnnxModel, can_export, describe_export, make_graph
 from .network.attention import MultiHeadSelfAttention
 from .network.model import ASLModel, count_parameters
 from .network.preprocessing import PreprocessingLayer
@@ -493,7 +494,8 @@ def measure_onnx(bench:Workbench) -> list[Row]:
     model = deepcopy(bench.model).cpu().eval()
     signs = [f"sign{number}" for number in range(model.settings["num_classes"])]
     session = open_session(make_graph(model).SerializeToString(), threads=1)
-    exported, rows = OnnxModel(session, describe_export(model, signs, None, None)), []
+    metadata = describe_export(model, signs, None, None)
+    exported, rows = OnnxModel(ExportedModel(session, metadata)), []
     for frames in LATENCY_FRAMES:
         clip = pad([make_up_clip(frames)], frames)
         torch.testing.assert_close(exported(clip), model(clip), atol=LOGIT_BOUND, rtol=0)

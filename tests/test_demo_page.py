@@ -14,7 +14,7 @@ import torch
 
 from asl_nb.data.clips import write_clip
 from asl_nb.data.synthetic import Signer, perform
-from asl_nb.evaluation.scores import best_guesses
+from asl_nb.evaluation.prediction import best_guesses
 from asl_nb.network.model import ASLModel
 from asl_nb.network.weights import load_model, save_model
 

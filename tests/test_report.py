@@ -19,9 +19,9 @@ from asl_nb.data.datasets import ClipDataset
 import asl_nb.evaluation.report as module
 from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibration_error, fit_temperature,
                                            probabilities, reliability_table, selective_accuracy)
+from asl_nb.evaluation.prediction import best_guesses
 from asl_nb.evaluation.report import make_report, report_on, share_without_hands, write_report
-from asl_nb.evaluation.scores import (Predictions, best_guesses, confusion_counts, evaluate, predict_dataset,
-                                      signer_bootstrap_ci)
+from asl_nb.evaluation.scores import Predictions, confusion_counts, evaluate, predict_dataset, signer_bootstrap_ci
 from asl_nb.network.model import ASLModel
 
 SIGNS = ("hello", "please", "mom", "dad", "go")

@@ -47,6 +47,16 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
     if not table.num_rows: raise InputError(f"{path}: there are no rows; remove the clip or record it again")
     return table
 
+# %% ../../nbs/data/04_clips.ipynb #c018b
+def _as_array(
+    values:pa.Array|pa.ChunkedArray, # numbers; only fractions may have empty cells
+) -> np.ndarray: # read-only; empty cells are NaN
+    "A column as an array, without pandas."
+    if isinstance(values, pa.ChunkedArray):
+        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if values.null_count: values = values.cast(pa.float64()).fill_null(np.nan)
+    return np.from_dlpack(values)
+
 # %% ../../nbs/data/04_clips.ipynb #c020
 def _places(path:Path, table:pa.Table) -> tuple[np.ndarray, int]: # place of each row in a flat `(T*543,)` array, and T
     "Where each row of the table belongs."
@@ -57,14 +67,14 @@ def _places(path:Path, table:pa.Table) -> tuple[np.ndarray, int]: # place of eac
     names = part.dictionary.to_pylist()
     if unknown := sorted(set(names) - set(PARTS)):
         raise InputError(f"{path}: column type has the unknown part {unknown[0]!r}; parts are {', '.join(PARTS)}")
-    part, index = part.indices.to_numpy(), table["landmark_index"].to_numpy().astype(np.int64)
+    part, index = _as_array(part.indices), _as_array(table["landmark_index"]).astype(np.int64)
     start = np.array([PARTS[name].start for name in names])[part]
     stop = np.array([PARTS[name].stop for name in names])[part]
     if ((index < 0) | (start + index >= stop)).any():
         bad = np.flatnonzero((index < 0) | (start + index >= stop))[0]
         raise InputError(f"{path}: landmark_index {index[bad]} is outside the part {names[part[bad]]}; "
                          "extract the clip again with MediaPipe Holistic")
-    numbers, frame = np.unique(table["frame"].to_numpy(), return_inverse=True)
+    numbers, frame = np.unique(_as_array(table["frame"]), return_inverse=True)
     return frame*NUM_LANDMARKS + start + index, len(numbers)
 
 # %% ../../nbs/data/04_clips.ipynb #c022
@@ -76,8 +86,8 @@ def _whole_frames(table:pa.Table) -> int: # T, or 0 if a row is missing, doubled
     empty_cells = any(table[name].null_count for name in COLUMNS[:3])
     if rest or empty_cells or sorted(names) != sorted(PARTS): return 0
     sizes = [part.stop - part.start for part in PARTS.values()]
-    number, index = [table[name].to_numpy().reshape(frames, -1) for name in ("frame", "landmark_index")]
-    part_number = part.indices.to_numpy().reshape(frames, -1)
+    number, index = [_as_array(table[name]).reshape(frames, -1) for name in ("frame", "landmark_index")]
+    part_number = _as_array(part.indices).reshape(frames, -1)
     complete = ((number == number[:, :1]).all() and (number[1:, 0] > number[:-1, 0]).all()
                 and (index == np.concatenate([np.arange(size) for size in sizes])).all()
                 and (part_number == np.repeat([names.index(name) for name in PARTS], sizes)).all())
@@ -112,7 +122,7 @@ def read_clip(
         raise InputError(f"{path}: column type is not readable text; copy or download it again") from None
     clip = np.full((frames*NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
     for channel, name in enumerate("xyz"):
-        with np.errstate(over="ignore"): clip[place, channel] = table[name].to_numpy() # too large for float32: infinite
+        with np.errstate(over="ignore"): clip[place, channel] = _as_array(table[name]) # too large for float32: infinite
         if np.isinf(clip[:, channel]).any():
             raise InputError(f"{path}: column {name} holds an infinite number; write NaN where nothing was seen")
     if not isinstance(place, slice):

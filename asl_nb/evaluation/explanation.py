@@ -27,7 +27,7 @@ from ..core.errors import InputError
 from ..core.figures import Controls, as_png
 from ..data.drawing import draw_frame
 from ..data.landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS
-from .scores import Guess, best_guesses, clip_logits
+from .prediction import Guess, best_guesses, clip_logits
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c008

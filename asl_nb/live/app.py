@@ -32,7 +32,7 @@ from ..capture.video import VideoWriter, decode_image, load_library, to_rgb
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..data.landmarks import COLOURS, EDGES, mirror_clip
-from ..evaluation.scores import Guess
+from ..evaluation.prediction import Guess
 from .recognizer import Event, Idle, Recognizer, SignEnded, SignStarted
 
 # %% ../../nbs/live/04_app.ipynb #c011

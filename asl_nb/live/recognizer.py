@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data.landmarks import PARTS, POSE, mirror_clip
 from ..data.resampling import FPS, FrameResampler
-from ..evaluation.scores import Guess, best_guesses, clip_logits
+from ..evaluation.prediction import Guess, best_guesses, clip_logits
 from .spotter import HAND_NAMES, LearnedSpotter, Spotter, check_frame
 
 # %% ../../nbs/live/02_recognizer.ipynb #c012

@@ -26,7 +26,7 @@ from ..data.datasets import ClipDataset
 from ..data.landmarks import ASPECT, NOSE_TIP, PARTS, POSE, mirror_clip
 from ..data.resampling import FPS, FrameResampler, between_frames
 from ..data.synthetic import drift, ease
-from ..evaluation.scores import clip_logits
+from ..evaluation.prediction import clip_logits
 from .recognizer import Recognizer, SegmentationConfig, SignEnded
 from .spotter import AFTER, LearnedSpotter, MotionFeatures, Spotter, WINDOW
 

@@ -623,11 +623,16 @@ def pack_command(
 def bench_command(
     quick:Annotated[bool, typer.Option(help="a rough look in under a minute")]=False,
     film:Annotated[Path|None, typer.Option(help="a video of a person, to measure the extraction too")]=None,
+    start_up:Annotated[bool, typer.Option(
+        "--start-up", help="only how soon the commands answer, beside import torch")]=False,
     as_json:Json=False,
 ) -> None:
     "Measure the speed of everything, beside a plain reference."
     from asl_nb.benchmark import (MEASUREMENTS, Measurement, measure_inspection, measure_keypoints, measure_onnx,
-                                  measure_video, run_benchmark)
+                                  measure_start_up, measure_video, run_benchmark)
+    if start_up:
+        table = measure_start_up()
+        return typer.echo(table.to_json(orient="index") if as_json else number_text(table))
     measurements:tuple[Measurement, ...] = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints,
                                             partial(measure_video, video=film))
     result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: typer.echo(line, err=True))

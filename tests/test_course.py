@@ -7,10 +7,10 @@ import nbformat
 import pytest
 import typer
 
-from asl_nb.cli import app
+from asl_nb.cli import app, full_command
 from notebooks import NOTEBOOKS, ROOMS, ROOT, core_path, course, markdown, name_of
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = {name: full_command(name) for name in typer.main.get_command(app).commands}
 TEXTS = NOTEBOOKS + [path for path in (ROOT/"README.md", ROOT/"CONTRIBUTING.md") if path.exists()]
 
 

@@ -16,7 +16,7 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from asl_nb.data.batches import BucketBatchSampler, collate_clips
+from asl_nb.data.batches import BatchPlan, BucketBatchSampler, ProcessShare, collate_clips
 from asl_nb.data.synthetic import synthetic_dataset
 from asl_nb.network.masking import MaskedBatchNorm
 from asl_nb.network.model import ASLModel
@@ -92,7 +92,8 @@ def share_of_work(rank, folder):
     single[1][0, 0] = rank == 0  # a single real frame in both shares together
     results["nearly nothing"] = normalise(*single)
     samples = seven_clips()
-    batches = BucketBatchSampler([len(clip) for clip, _ in samples], batch_size=4, rank=rank, world_size=2)
+    batches = BucketBatchSampler([len(clip) for clip, _ in samples], BatchPlan(batch_size=4, shuffle=True),
+                                 ProcessShare(rank=rank, world_size=2))
     (mine,) = list(batches)
     scale = 2*len(mine)/len(batches.batches[0])
     results["step"] = step(DistributedDataParallel(calm_model()), [samples[index] for index in mine], scale)

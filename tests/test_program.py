@@ -87,7 +87,7 @@ def test_one_persons_own_signs_from_recordings_to_a_score(tmp_path):
     scores = json.loads(scored.stdout)
     assert scores["clips"] == 4 and set(scores["per_sign"]) == {"guten Morgen", "чай"}
     assert "this model was trained on me" in scored.stderr
-    assert "20 clips removed" in run("remove", mine, "--participant", "me").stdout
+    assert "20 clips removed" in run("remove", mine, "--participant", "me", "--yes").stdout
     assert not list(mine.rglob("*.parquet"))
 
 

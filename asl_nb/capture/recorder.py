@@ -94,6 +94,7 @@ def remove_recordings(
     participant:str|None=None, # only recordings of this person
     session:str|None=None, # only of this session
     sign:str|None=None, # only of this sign
+    confirm:Callable[[int], bool]|None=None, # asked with the number of recordings; if it says no, nothing is deleted
 ) -> list[str]: # the clips that are gone, by path
     "Delete recordings. Raises `InputError` if there are none of that kind."
     given = {"participant": participant, "session": session, "sign": sign}
@@ -111,6 +112,7 @@ def remove_recordings(
             asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
             raise InputError(f"{dataset}: no recording with {asked}; there are "
                              + "; ".join(f"{name}: {there(name)}" for name in wanted))
+        if confirm is not None and not confirm(len(gone)): return []
         return made.remove(gone)
 
 # %% ../../nbs/capture/07_recorder.ipynb #c015

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['frame_mask', 'Batch', 'collate_clips', 'padding_share', 'bucket_order', 'cut_batches', 'balanced_weights',
-           'draw_clips', 'drawn_order', 'check_sharing', 'BucketBatchSampler', 'clip_lengths', 'make_loader']
+           'draw_clips', 'BatchPlan', 'ProcessShare', 'BucketBatchSampler', 'clip_lengths', 'plan_loader',
+           'make_loader']
 
 # %% ../../nbs/data/10_batches.ipynb #c003
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,10 +82,10 @@ def bucket_order(
     lengths:np.ndarray, # `(N,)` frames of each clip
     pool_size:int, # about how many clips are sorted together
     rng:np.random.Generator,
-    blur:float=0., # how loosely: lengths count as up to `e**blur` times longer or shorter
+    length_jitter:float=0., # how loosely: lengths count as up to `e**length_jitter` times longer or shorter
 ) -> np.ndarray: # `(N,)` every position once
     "A random order in which neighbours have similar lengths."
-    if blur: lengths = lengths*np.exp(rng.uniform(-blur, blur, len(lengths)))
+    if length_jitter: lengths = lengths*np.exp(rng.uniform(-length_jitter, length_jitter, len(lengths)))
     pools = np.array_split(rng.permutation(len(lengths)), max(1, len(lengths)//pool_size))
     rising = rng.permutation(2) # whether the first pool begins with its shortest clip
     ordered = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
@@ -134,71 +136,93 @@ def draw_clips(
     return np.asarray(order[np.searchsorted(ends, np.arange(len(weights)) + rng.uniform(0, .5))])
 
 # %% ../../nbs/data/10_batches.ipynb #daaaf6b4
-def drawn_order(
-    lengths:np.ndarray, # `(N,)` frames of each clip
-    weights:np.ndarray|None, # `(N,)` how often to draw each; None: once
-    pool_size:int, rng:np.random.Generator, blur:float, # as for `bucket_order`
-) -> np.ndarray: # `(N,)`
-    "Clips that are drawn by their weights and sorted in pools."
-    drawn = np.arange(len(lengths)) if weights is None else draw_clips(weights, rng)
-    return np.asarray(drawn[bucket_order(lengths[drawn], pool_size, rng, blur)])
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchPlan:
+    "Which clips form a batch, and in which order the batches come. Raises `ValueError` for a size below 1."
+    batch_size:int=32 # clips of a batch, in each process
+    frame_budget:int|None=None # instead of that: frames of a batch in each process, padding included
+    shuffle:bool=False # another order in each epoch; False: the order of the dataset
+    sort:bool=False # without `shuffle`: from the longest clip to the shortest
+    seed:int=0 # of the orders
+    batches_per_pool:int=100 # with `shuffle`: batches whose clips are sorted together; 1 = do not mind the lengths
+    length_jitter:float=0. # with `shuffle`: how loosely clips are sorted, see `bucket_order`
+    weights:np.ndarray|None=None # with `shuffle`: `(N,)` how often to draw each clip, see `draw_clips`; None: once
 
-def check_sharing(
-    clips:int, rank:int, world_size:int, # processes are counted from 0
-    **sizes:int, # by name, each at least 1
-) -> None:
-    "Raise unless every process can have its share of every batch."
-    for name, value in dict(world_size=world_size, **sizes).items():
-        if value < 1: raise ValueError(f"{name} must be at least 1, received: {value}")
-    if not 0 <= rank < world_size: raise ValueError(f"rank must be from 0 to {world_size - 1}, received: {rank}")
-    if clips < world_size:
-        raise InputError(f"data: {clips} clips cannot be shared by {world_size} processes; "
-                         "start fewer, or use more clips")
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "frame_budget", "batches_per_pool"):
+            size = getattr(self, name)
+            if size is not None and size < 1: raise ValueError(f"{name} must be at least 1, received: {size}")
+
+    def shuffled(self, lengths:np.ndarray, world_size:int, rng:np.random.Generator) -> np.ndarray:
+        "Clips that are drawn by their weights and sorted in pools, `(N,)` positions."
+        clips = self.frame_budget/lengths.mean() if self.frame_budget else self.batch_size
+        most = max(1, int(min(self.batches_per_pool*clips*world_size, len(lengths)/4))) # at least four pools
+        drawn = np.arange(len(lengths)) if self.weights is None else draw_clips(self.weights, rng)
+        return np.asarray(drawn[bucket_order(lengths[drawn], most, rng, self.length_jitter)])
+
+    def lay_out(self,
+        lengths:np.ndarray, # `(N,)` frames of each clip
+        epoch:int=0, # counted from 0
+        world_size:int=1, # processes that share every batch; several sort in any case
+    ) -> list[np.ndarray]: # positions in `lengths`; where clips are sorted, the longest of a batch first
+        "All batches of an epoch, for all processes together."
+        rng, by_length = np.random.default_rng([self.seed, epoch]), self.shuffle or self.sort or world_size > 1
+        order = np.argsort(-lengths, kind="stable") if by_length else np.arange(len(lengths))
+        if self.shuffle: order = self.shuffled(lengths, world_size, rng)
+        batches = cut_batches(order, lengths, self.batch_size, self.frame_budget, world_size)
+        if by_length: batches = [batch[np.argsort(-lengths[batch], kind="stable")] for batch in batches]
+        return [batches[place] for place in rng.permutation(len(batches))] if self.shuffle else batches
+
+# %% ../../nbs/data/10_batches.ipynb #f1d00a05
+@dataclass(frozen=True, kw_only=True)
+class ProcessShare:
+    "The part of every batch that one of several processes takes. Raises `ValueError` for a process that cannot be."
+    rank:int=0 # which process this is, from 0
+    world_size:int=1 # how many processes share the clips
+
+    def __post_init__(self) -> None:
+        last = self.world_size - 1
+        if last < 0: raise ValueError(f"world_size must be at least 1, received: {self.world_size}")
+        if not 0 <= self.rank <= last: raise ValueError(f"rank must be from 0 to {last}, received: {self.rank}")
+
+    def check(self, clips:int) -> None:
+        "Raise `InputError` unless so many clips are enough for every process."
+        if clips < self.world_size:
+            raise InputError(f"data: {clips} clips cannot be shared by {self.world_size} processes; "
+                             "start fewer, or use more clips")
+
+    def of(self, batch:np.ndarray) -> list[int]:
+        "The positions of a batch that this process takes."
+        return [int(position) for position in batch[self.rank::self.world_size]]
 
 # %% ../../nbs/data/10_batches.ipynb #c047
 class BucketBatchSampler(Sampler[list[int]]):
-    "Batches of clips of similar length, in an order that depends on `seed` and epoch alone."
+    "The batches of a plan, epoch after epoch, or one process's share of them."
     def __init__(self,
         lengths:Sequence[int]|np.ndarray, # `(N,)` frames of each clip
-        batch_size:int=32, # clips of a batch, in each process
-        frame_budget:int|None=None, # instead of that: frames of a batch in each process, padding included
-        shuffle:bool=True, # False: from the longest clip to the shortest, the same in each epoch
-        seed:int=0, # of the orders
-        rank:int=0, # which process this is, from 0
-        world_size:int=1, # how many processes share the clips
-        pool:int=100, # batches whose clips are sorted together; 1 = do not mind the lengths
-        blur:float=0., # how loosely they are sorted, see `bucket_order`
-        weights:np.ndarray|None=None, # with `shuffle`: `(N,)` how often to draw each, see `draw_clips`; None: once
+        plan:BatchPlan, # how an epoch is laid out
+        share:ProcessShare=ProcessShare(), # what this process takes; by default, everything
     ) -> None:
-        self.lengths = np.asarray(lengths, dtype=np.int64)
-        check_sharing(len(lengths), rank, world_size, batch_size=batch_size, frame_budget=frame_budget or 1, pool=pool)
-        self.batch_size, self.frame_budget, self.shuffle, self.seed = batch_size, frame_budget, shuffle, seed
-        self.rank, self.world_size, self.pool, self.blur = rank, world_size, pool, blur
-        self.weights, self.first = weights, 0
+        share.check(len(lengths))
+        self.lengths, self.plan, self.share = np.asarray(lengths, dtype=np.int64), plan, share
+        self.first = 0
         self.set_epoch(0)
 
     def set_epoch(self, epoch:int) -> None:
         "Lay out the batches of an epoch. They are in `batches`, for all processes together."
         self.epoch, self.finished = epoch, False
-        self.batches = self.lay_out(np.random.default_rng([self.seed, epoch]))
+        self.batches = self.plan.lay_out(self.lengths, epoch, self.share.world_size)
 
-    def lay_out(self, rng:np.random.Generator) -> list[np.ndarray]:
-        "The batches of an epoch, longest clip first within each."
-        clips = self.frame_budget/self.lengths.mean() if self.frame_budget else self.batch_size
-        most = max(1, int(min(self.pool*clips*self.world_size, len(self.lengths)/4))) # at least four pools
-        order = np.argsort(-self.lengths, kind="stable")
-        if self.shuffle: order = drawn_order(self.lengths, self.weights, most, rng, self.blur)
-        batches = [batch[np.argsort(-self.lengths[batch], kind="stable")] for batch in
-                   cut_batches(order, self.lengths, self.batch_size, self.frame_budget, self.world_size)]
-        return [batches[place] for place in rng.permutation(len(batches))] if self.shuffle else batches
+    def start(self, batch:int) -> None:
+        "Leave out so many batches in the next iteration."
+        self.first = batch
 
-    def start(self, batch:int) -> None: self.first = batch # the next iteration leaves out so many batches
     def __len__(self) -> int: return len(self.batches) # of a whole epoch
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.finished: self.set_epoch(self.epoch + 1)
         first, self.first = self.first, 0
-        for batch in self.batches[first:]: yield batch[self.rank::self.world_size].tolist()
+        for batch in self.batches[first:]: yield self.share.of(batch)
         self.finished = True
 
 # %% ../../nbs/data/10_batches.ipynb #c059
@@ -210,30 +234,28 @@ def clip_lengths(
     if lengths is None: lengths = [len(dataset[index][0]) for index in range(len(dataset))]
     return np.asarray(lengths, dtype=np.int64)
 
-def make_loader(
+def plan_loader(
     dataset:Any, # gives pairs of clip and label; a list of such pairs will do
-    batch_size:int=32, # clips of a batch, in each process
-    shuffle:bool=False, # another order in each epoch; see `loader.batch_sampler`, a `BucketBatchSampler`
-    seed:int=0, # of the orders
-    frame_budget:int|None=None, # instead of `batch_size`: frames of a batch in each process, padding included
-    rank:int=0, # which process this is, from 0
-    world_size:int=1, # how many processes share the clips
+    plan:BatchPlan, # which clips form a batch, and in which order
+    share:ProcessShare=ProcessShare(), # what this process takes; by default, everything
     workers:int=0, # processes that read ahead; 0 = read when a batch is wanted
     pin_memory:bool=False, # for faster copies to a GPU
-    sort:bool=False, # without `shuffle`: similar lengths together, longest first, in place of the dataset's order
-    blur:float=0., # with `shuffle`: how loosely clips are sorted by length, see `bucket_order`
-    weights:np.ndarray|None=None, # with `shuffle`: `(N,)` how often each clip is drawn, see `balanced_weights`
-) -> "DataLoader[Any]": # gives a `Batch` at a time; the last one may be smaller
-    "Batches of a dataset, in an order that depends on `seed` and epoch alone."
+) -> "DataLoader[Any]": # gives a `Batch` at a time; its `batch_sampler` is a `BucketBatchSampler`
+    "Batches of a dataset as planned. Raises `ValueError` for an empty dataset."
     if not len(dataset): raise ValueError("a loader needs at least one clip, received: an empty dataset")
-    lengths = clip_lengths(dataset)
-    sampler:BucketBatchSampler|list[list[int]]
-    if shuffle or sort or world_size > 1:
-        sampler = BucketBatchSampler(lengths, batch_size, frame_budget, shuffle, seed, rank, world_size, blur=blur,
-                                     weights=weights)
-    else:
-        in_order = cut_batches(np.arange(len(lengths)), lengths, batch_size, frame_budget)
-        sampler = [batch.tolist() for batch in in_order]
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_clips, generator=generator,
-                      num_workers=workers, pin_memory=pin_memory, persistent_workers=workers > 0)
+    sampler = BucketBatchSampler(clip_lengths(dataset), plan, share)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_clips, num_workers=workers,
+                      generator=torch.Generator().manual_seed(plan.seed), pin_memory=pin_memory,
+                      persistent_workers=workers > 0)
+
+# %% ../../nbs/data/10_batches.ipynb #f1d00a07
+def make_loader(
+    dataset:Any, # gives pairs of clip and label; a list of such pairs will do
+    batch_size:int=32, # clips of a batch
+    *,
+    shuffle:bool=False, # another order in each epoch
+    seed:int=0, # of the orders
+    sort:bool=False, # without `shuffle`: similar lengths together, longest first, in place of the dataset's order
+) -> "DataLoader[Any]": # gives a `Batch` at a time; the last one may be smaller
+    "Batches of a dataset, in an order that depends on `seed` and epoch alone. Everything else is in `plan_loader`."
+    return plan_loader(dataset, BatchPlan(batch_size=batch_size, shuffle=shuffle, seed=seed, sort=sort))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'EARLIER_FORMATS', 'KEPT', 'random_states', 'restore_random_states', 'save_checkpoint',
-           'checkpoints', 'load_checkpoint', 'check_same', 'Interrupted', 'listen_for_stop']
+           'checkpoints', 'unfinished_runs', 'load_checkpoint', 'check_same', 'Interrupted', 'listen_for_stop']
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c003
 import os
@@ -70,6 +70,14 @@ def checkpoints(
     return sorted(Path(out).glob(f"{name}_checkpoint_*.pt"))
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c015
+def unfinished_runs(
+    folder:Path,
+) -> list[str]: # their names, the newest last
+    "The runs of a folder that have begun and not ended: those without a final manifest."
+    begun = {path.name.removesuffix("_manifest.json") for path in folder.glob("*_manifest.json")}
+    ended = {name for name in begun if name.endswith("_final")}
+    return sorted(name for name in begun - ended if f"{name}_final" not in ended)
+
 def load_checkpoint(
     path:str|os.PathLike[str], # a checkpoint, or the folder of a run
 ) -> tuple[dict[str, Any], Path]: # its content, and the file it came from
@@ -78,6 +86,9 @@ def load_checkpoint(
     for file in [path] if not path.is_dir() else checkpoints(path)[::-1]:
         try: return _read_checkpoint(file), file
         except InputError as error: fault = error
+    if fault is None and (unfinished := unfinished_runs(path)):
+        raise InputError(f"{path}: {unfinished[-1]} was ended before its first checkpoint, which is written after an "
+                         "epoch; nothing of it can be resumed, so start it again")
     raise fault or InputError(f"{path}: holds no checkpoint; a finished run leaves none, so there is nothing to resume")
 
 def _read_checkpoint(file:Path) -> dict[str, Any]:

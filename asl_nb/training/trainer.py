@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from ..core.errors import InputError
 from ..core.files import partial_files
-from ..data.batches import Batch, balanced_weights, make_loader
+from ..data.batches import Batch, BatchPlan, ProcessShare, balanced_weights, plan_loader
 from ..data.datasets import Splits, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, stratified_sample
@@ -109,16 +109,17 @@ def make_loaders(
     engine:Engine, # which share of every batch this process gets
 ) -> tuple[DataLoader[Batch], DataLoader[Batch]|None]: # training and validation; None: nobody validates
     "The loaders of a run."
-    share: dict[str, Any] = dict(rank=engine.rank, world_size=engine.processes, workers=config.workers,
-                                 pin_memory=engine.device.type == "cuda")
-    budget = config.frame_budget and config.frame_budget*config.accumulation_steps
+    share = ProcessShare(rank=engine.rank, world_size=engine.processes)
+    reading: dict[str, Any] = dict(workers=config.workers, pin_memory=engine.device.type == "cuda")
     people, labels = splits.train.participants, splits.train.labels.tolist()
-    weights = balanced_weights(people, labels, config.balance) if config.balance else None
-    clips_per_step = config.batch_size*config.accumulation_steps
-    train_loader = make_loader(splits.train, clips_per_step, shuffle=True, seed=config.seed, frame_budget=budget,
-                               blur=config.length_jitter, weights=weights, **share)
+    plan = BatchPlan(batch_size=config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
+                     frame_budget=config.frame_budget and config.frame_budget*config.accumulation_steps,
+                     length_jitter=config.length_jitter,
+                     weights=balanced_weights(people, labels, config.balance) if config.balance else None)
+    train_loader = plan_loader(splits.train, plan, share, **reading)
     if not len(splits.validation): return train_loader, None
-    return train_loader, make_loader(splits.validation, config.batch_size, sort=True, **share)
+    in_order = BatchPlan(batch_size=config.batch_size, sort=True)
+    return train_loader, plan_loader(splits.validation, in_order, share, **reading)
 
 # %% ../../nbs/training/10_trainer.ipynb #100fd535
 class TrainerState:

@@ -3,8 +3,9 @@
     python tests/mutants/run.py              all faults of tests/mutants/*.json, two at a time
     python tests/mutants/run.py temperature  those whose name contains a word
 
-A fault is a replacement of text in an exported cell of a notebook, so that lesson and package have it alike. The usual tools for
-Python (mutmut, cosmic-ray) change modules, which here are made from notebooks, and cannot run lessons; hence this short list.
+A fault is a replacement of text in an exported cell of a notebook, so that lesson and package have it alike. The usual
+tools for Python (mutmut, cosmic-ray) change modules, which here are made from notebooks, and cannot run lessons; hence
+this short list.
 Ends with 1 if more than 5 % of the faults are noticed by nothing.
 """
 import json
@@ -20,7 +21,8 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("nbs", "asl_nb", "tests", "docs", ".ci", "settings.ini", "setup.py", "README.md", "Makefile", "CONTRIBUTING.md", "CHANGELOG.md")
+COPIED = ("nbs", "asl_nb", "tests", "docs", ".ci", "settings.ini", "setup.py", "README.md", "Makefile",
+          "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Mutant:
             self.apply(copy)
             environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
             def run(*command: object) -> subprocess.CompletedProcess[str]:
-                return subprocess.run([*map(str, command)], cwd=copy, env=environment, capture_output=True, text=True, timeout=1200)
+                return subprocess.run([*map(str, command)], cwd=copy, env=environment, capture_output=True, text=True,
+                                      timeout=1200)
             tools = Path(sys.executable).parent
             exported = run(tools/"nbdev_export")
             if exported.returncode: raise SystemExit(f"{self.name}: nbdev_export failed: {exported.stderr[-300:]}")
@@ -61,14 +64,16 @@ class Mutant:
                 if place.endswith(".ipynb"): done = run(tools/"nbdev_test", "--path", place, "--n_workers", "1")
                 else: done = run(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", place)
                 if done.returncode == 1: return place
-                if done.returncode: raise SystemExit(f"{self.name}: {place} could not be run: {(done.stdout + done.stderr)[-300:]}")
+                if done.returncode:
+                    told = (done.stdout + done.stderr)[-300:]
+                    raise SystemExit(f"{self.name}: {place} could not be run: {told}")
         return None
 
 
 def read_mutants(words: list[str] | None = None) -> list[Mutant]:
     "All mutants of the lists beside this file, or those whose name contains one of the words."
-    listed = [Mutant(**{**each, "caught_by": tuple(each["caught_by"])})
-              for path in sorted(Path(__file__).parent.glob("*.json")) for each in json.loads(path.read_text(encoding="utf-8"))]
+    lists = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(__file__).parent.glob("*.json"))]
+    listed = [Mutant(**{**each, "caught_by": tuple(each["caught_by"])}) for entries in lists for each in entries]
     return [each for each in listed if not words or any(word in each.name for word in words)]
 
 

@@ -1,0 +1,86 @@
+"""The front door: help, version, proposals, configurations in files, and nothing deleted without a question."""
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from asl_nb import __version__
+from asl_nb.cli import app
+from asl_nb.data.synthetic import write_synthetic
+
+RUNNER = CliRunner()
+
+
+def run(*words, **more): return RUNNER.invoke(app, [str(word) for word in words], **more)
+
+
+def test_the_version_is_the_packages():
+    assert run("--version").stdout == f"asl-nb {__version__}\n"
+
+
+@pytest.mark.parametrize("typed, proposed", [("trian", "train"), ("evalute", "evaluate"), ("prepair", "prepare")])
+def test_a_mistyped_command_is_told_the_nearest(typed, proposed):
+    done = run(typed)
+    assert done.exit_code == 2 and f"Did you mean '{proposed}'" in done.stderr
+
+
+@pytest.mark.parametrize("typed", ["remov", "removed", "remve", "rmove", "demos"])
+def test_a_command_that_deletes_is_never_proposed(typed):
+    done = run(typed)
+    assert done.exit_code == 2 and "'remove'" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["trian"], ["runs", "--help"], ["predict"]])
+def test_help_and_usage_errors_load_nothing_heavy(words):
+    code = (f"import sys; from asl_nb.cli import app\ntry: app({words})\n"
+            "except SystemExit: print(sorted({'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "mine.json"])
+def test_a_configuration_goes_to_a_file_and_comes_back(tmp_path, name):
+    path, again = tmp_path/name, tmp_path/"again.json"
+    given = ("--recipe", "guide", "--test-participants", "ana,ben", "--learning-rate", ".002", "--dilations", "1,2",
+             "--tcn-dropouts", ".1,.2")
+    assert run("train", *given, "--save-config", path).exit_code == 0
+    assert run("train", "--config", path, "--epochs", 9, "--save-config", again).exit_code == 0
+    values = json.loads(again.read_text())
+    assert values["recipe"] == "guide" and values["test_participants"] == ["ana", "ben"]
+    assert (values["learning_rate"], values["epochs"], values["dilations"]) == (.002, 9, [1, 2])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "again.json"]) # and nothing was trained
+
+
+@pytest.mark.parametrize("content, told", [("epochs = = 1", "no valid TOML"), ("epoch = 3", "did you mean 'epochs'"),
+                                           ("epochs = 0", "epochs"), ("data = 3", "data")])
+def test_a_wrong_configuration_file_is_one_line_that_names_it(tmp_path, content, told):
+    path = tmp_path/"wrong.toml"
+    path.write_text(content)
+    done = run("train", "--config", path)
+    assert done.exit_code == 2 and told in done.stderr and str(path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_configuration_file_that_is_not_there_is_one_line(tmp_path):
+    done = run("train", "--config", tmp_path/"nowhere.toml")
+    assert done.exit_code == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_manifest_of_a_run_is_a_configuration(tmp_path):
+    data = write_synthetic(tmp_path/"data", signers=4, clips_per_sign=1, seed=0, signs=("hello", "please"))
+    trained = run("train", "--data", data, "--quick", "--dim", 16, "--seed", 7, "--out", tmp_path/"models")
+    assert trained.exit_code == 0, trained.stderr
+    manifest = next((tmp_path/"models").glob("*_final_manifest.json"))
+    assert run("train", "--config", manifest, "--save-config", tmp_path/"again.json").exit_code == 0
+    values = json.loads((tmp_path/"again.json").read_text())
+    assert (values["seed"], values["dim"], values["data"]) == (7, 16, str(data))
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_told_from_a_finished_one(tmp_path):
+    (tmp_path/"asl_model_v20260101_120000_manifest.json").write_text("")
+    done = run("train", "--resume", tmp_path)
+    assert done.exit_code == 2 and "before its first checkpoint" in done.stderr
+    (tmp_path/"asl_model_v20260101_120000_final_manifest.json").write_text("{}")
+    assert "a finished run leaves none" in run("train", "--resume", tmp_path).stderr

@@ -12,8 +12,9 @@ from pydantic.dataclasses import dataclass
 
 from asl_nb.data.batches import collate_clips, frame_mask
 from asl_nb.data.landmarks import MIRROR, PARTS, mirror_clip
-from asl_nb.training.augmentation import (AugmentationConfig, add_second_hand, affine, affine_matrix, augment,
-                                          augmentation_generator, find_partners, mirror, swap_faces, warp_time)
+from asl_nb.training.augmentation import (add_second_hand, affine, affine_matrix, augment, augmentation_generator,
+                                          find_partners, mirror, swap_faces, warp_time)
+from asl_nb.training.configuration import AugmentationConfig
 
 TIME = dict(time_rate=(.5, 1.5), time_probability=.8, crop_share=(.6, 1), crop_probability=.5)
 MOVE = dict(rotation_degrees=30, scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, affine_probability=.8,

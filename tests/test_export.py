@@ -14,7 +14,7 @@ from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F
 
 from asl_nb.core.errors import InputError
 from asl_nb.data.landmarks import PARTS
-from asl_nb.network.features import FEATURES
+from asl_nb.network.choices import FEATURES
 from asl_nb.network.model import ASLModel
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 

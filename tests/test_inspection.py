@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb.core.errors import InputError
+from asl_nb.data.browser import ClipBrowser
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.datasets import pack_folder
-from asl_nb.data.inspection import (ClipBrowser, STEPS, content_hash, dominant_hand, hand_path, inspect_dataset,
-                                    inspect_table, look_at, missing_parts, suspicions)
+from asl_nb.data.inspection import (STEPS, content_hash, dominant_hand, hand_path, inspect_dataset, inspect_table,
+                                    look_at, missing_parts, suspicions)
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.layout import SIGN_MAP, TABLE, read_table
 from asl_nb.data.synthetic import synthetic_dataset, write_synthetic

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from asl_nb.data.landmarks import mirror_clip
 from asl_nb.data.synthetic import LEXICON, Signer, perform
-from asl_nb.network.features import FEATURES, POINT_SETS
+from asl_nb.network.choices import FEATURES, POINT_SETS
 from asl_nb.network.preprocessing import PreprocessingLayer
 from asl_nb.training.configuration import RECIPES
 

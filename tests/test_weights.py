@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from asl_nb.core.errors import InputError
-from asl_nb.network.model import ASLModel, BLOCKS
+from asl_nb.network.choices import BLOCKS
+from asl_nb.network.model import ASLModel
 from asl_nb.network.weights import load_model, load_pretrained, read_tensors, save_model, write_tensors
 
 FORMAT = "asl_nb model 3"

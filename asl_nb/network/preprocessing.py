@@ -17,9 +17,9 @@ from ..data.batches import frame_mask
 from ..data.body import CENTRES
 from ..data.landmarks import MIRROR, NUM_LANDMARKS, POINT_LANDMARKS
 from ..data.resampling import spaced_index
-from .features import (FEATURES, correct_aspect, drop_unseen, feature_count, fill_gaps, hand_features,
-                                     mirror_mask, place_features)
-from .guide_features import BODY, GUIDE_FEATURES, LEFT_WRIST, RIGHT_WRIST, anchor_index, guide_features
+from .choices import FEATURES, GUIDE_FEATURES, feature_count
+from .features import correct_aspect, drop_unseen, fill_gaps, hand_features, mirror_mask, place_features
+from .guide_features import BODY, LEFT_WRIST, RIGHT_WRIST, anchor_index, guide_features
 
 # %% ../../nbs/network/04_preprocessing.ipynb #c008
 def subsample(

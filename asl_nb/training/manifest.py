@@ -17,20 +17,21 @@ from datetime import datetime, timezone
 from inspect import isclass
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import Annotated, Any, Literal, NamedTuple, Optional, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Optional, TYPE_CHECKING, get_args, get_origin
 
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
-from torch import nn
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
-from ..data.datasets import Splits
 from ..data.landmarks import POINT_LANDMARKS
-from ..network.model import count_parameters
 from .configuration import TrainingConfig, config_fields, config_from, current_names
-from .hardware import describe_hardware, git_revision, package_versions
-from .monitoring import TrainingHistory
+
+# %% ../../nbs/training/09_manifest.ipynb #c003b
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from asl_nb.data.datasets import Splits
+    from asl_nb.training.monitoring import TrainingHistory
 
 # %% ../../nbs/training/09_manifest.ipynb #c006
 class RunFiles(NamedTuple):
@@ -117,8 +118,9 @@ class TrainingHistorySection(Section):
     epoch_seconds: list[Number]
     best_epoch: int | None # counted from 1
 
-    def as_history(self) -> TrainingHistory:
+    def as_history(self) -> "TrainingHistory":
         "The same as a `TrainingHistory`, for example to plot it."
+        from asl_nb.training.monitoring import TrainingHistory
         return TrainingHistory(**{field.name: list(getattr(self, field.name)) for field in fields(TrainingHistory)})
 
 class FinalResults(Section):
@@ -174,7 +176,7 @@ WORTH_NOTING = ("in_features", "out_features", "kernel_size", "dilation", "hidde
                 "start_step", "momentum")
 
 def _settings(
-    block: nn.Module, # with all its children
+    block: "nn.Module", # with all its children
 ) -> dict[str, int | float | bool]: # "child.attribute" -> value
     "The numbers that decide what a block does, read from its modules."
     noted = {}
@@ -186,15 +188,17 @@ def _settings(
     return noted
 
 # %% ../../nbs/training/09_manifest.ipynb #c024
-def _describe_block(name: str, block: nn.Module) -> dict[str, Any]:
+def _describe_block(name: str, block: "nn.Module") -> dict[str, Any]:
     "Fills `Block`."
+    from asl_nb.network.model import count_parameters
     return dict(name=name, kind=type(block).__name__, parameters=count_parameters(block, frozen=True),
                 settings=_settings(block))
 
 def describe_model(
-    model: nn.Module, # any model; lists and dictionaries of blocks are taken apart
+    model: "nn.Module", # any model; lists and dictionaries of blocks are taken apart
 ) -> dict[str, Any]: # fills `ArchitectureDetails`
     "The model block by block: class, number of parameters, and the numbers that matter."
+    from torch import nn
     blocks: list[dict[str, Any]] = []
     for name, child in model.named_children():
         parts = child.items() if isinstance(child, nn.ModuleDict) else [(name, child)]
@@ -219,9 +223,9 @@ def _plain(
                               if _is_plain(value) and name not in ("params", "training") and not name.startswith("_")}
 
 def describe_training(
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    criterion: nn.Module,
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "torch.optim.lr_scheduler.LRScheduler",
+    criterion: "nn.Module",
 ) -> dict[str, dict[str, Any]]: # fills `optimizer`, `scheduler` and `criterion`
     "The numbers the live objects really use."
     return dict(optimizer=_plain(type(optimizer).__name__, optimizer.param_groups[0]),
@@ -235,13 +239,15 @@ def _without_home(text: str) -> str:
     return "~" + text.removeprefix(home) if text.startswith(home + os.sep) else text
 
 def make_reproduction(
-    model: nn.Module,
+    model: "nn.Module",
     config: TrainingConfig,
-    splits: Splits, # train, validation and test part
-    device: torch.device | str, # where the run computes
+    splits: "Splits", # train, validation and test part
+    device: "torch.device | str", # where the run computes
     optimisations: Sequence[str] = (), # further ones that really ran
 ) -> Reproduction:
     "What it takes to repeat the run, from the live objects; reads every clip for the fingerprints."
+    import torch
+    from asl_nb.training.hardware import describe_hardware, git_revision, package_versions
     device, parts = torch.device(device), dict(train=splits.train, validation=splits.validation, test=splits.test)
     skipped = [*splits.skipped, *(line for part in parts.values() for line in part.skipped)]
     points = getattr(getattr(model, "preprocessing", None), "point_landmarks", POINT_LANDMARKS)
@@ -256,7 +262,7 @@ def make_reproduction(
         optimisations=["cuDNN benchmark"] * searched + list(optimisations))
 
 # %% ../../nbs/training/09_manifest.ipynb #c036
-def _first_results(history: TrainingHistory, best: int | None) -> dict[str, Any]:
+def _first_results(history: "TrainingHistory", best: int | None) -> dict[str, Any]:
     "What the history alone says about the end of a run."
     curves = (history.val_accuracies, history.val_losses)
     accuracy, loss = (values[best - 1] if best else float("nan") for values in curves)
@@ -265,18 +271,19 @@ def _first_results(history: TrainingHistory, best: int | None) -> dict[str, Any]
 # %% ../../nbs/training/09_manifest.ipynb #43eea5c3
 def make_manifest(
     name: str, # of the run
-    model: nn.Module,
+    model: "nn.Module",
     config: TrainingConfig,
-    history: TrainingHistory,
-    splits: Splits, # train, validation and test part
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    criterion: nn.Module,
-    device: torch.device | str, # where the run computes
+    history: "TrainingHistory",
+    splits: "Splits", # train, validation and test part
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "torch.optim.lr_scheduler.LRScheduler",
+    criterion: "nn.Module",
+    device: "torch.device | str", # where the run computes
     results: Mapping[str, Any] | None = None, # what was measured at the end; None: not there yet
     reproduction: Reproduction | None = None, # made once, at the beginning of the run; None: made now
 ) -> Manifest:
     "A manifest filled in from the live objects of a run."
+    from asl_nb.network.model import count_parameters
     best = None if history.best_epoch is None else history.best_epoch + 1 # counted from 1, as people do
     settings = {key: value for key, value in getattr(model, "settings", {}).items() if key != "num_classes"}
     return Manifest.model_validate(dict(

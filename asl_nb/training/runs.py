@@ -10,15 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..core.errors import InputError
 from .manifest import Manifest, read_manifest
-from .monitoring import HistoryFigure
+
+# %% ../../nbs/training/12_runs.ipynb #c003b
+if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../../nbs/training/12_runs.ipynb #c009
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ def runs_table(
 # %% ../../nbs/training/12_runs.ipynb #c017
 def draw_runs(
     runs: Sequence[Run], # up to ten are told apart by colour
-) -> Figure: # training loss; accuracy on signers outside training
+) -> "Figure": # training loss; accuracy on signers outside training
     "The curves of several runs in one figure."
+    from matplotlib.ticker import MaxNLocator
+    from asl_nb.training.monitoring import HistoryFigure
     if not runs: raise ValueError("a figure needs at least one run, received none")
     figure = HistoryFigure(figsize=(9, 3.2), dpi=80, layout="constrained")
     losses, accuracies = figure.subplots(1, 2)

@@ -35,10 +35,10 @@ from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
 from ..network.model import ASLModel, count_parameters
 from ..network.weights import load_model, load_pretrained, save_model
-from .augmentation import AugmentationConfig, augment, augmentation_generator, mix_clips
+from .augmentation import augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import TrainingConfig, config_from
+from .configuration import AugmentationConfig, TrainingConfig, config_from
 from .engine import Engine, optimisations
 from .hardware import seed_everything
 from .loop import EpochProgress, StepResult, train_epoch, validate_epoch

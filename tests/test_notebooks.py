@@ -38,7 +38,7 @@ def imports_of(source):
             names.add(node.module.removeprefix("asl_nb.") if node.module.startswith("asl_nb.") else "")
         elif isinstance(node, ast.Import):
             names |= {alias.name.removeprefix("asl_nb.") for alias in node.names if alias.name.startswith("asl_nb.")}
-    return names - {""}
+    return names - {"", "__version__"}
 
 
 @pytest.fixture(scope="module")

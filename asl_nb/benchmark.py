@@ -737,7 +737,8 @@ def measure_start_up(
     repeats:int=5, # of each command
 ) -> pd.DataFrame: # one row per command: seconds of processor time, times `import torch`, target
     "How much processor time whole commands take, in turns with importing PyTorch."
-    if not hasattr(os, "wait4"): raise InputError("--start-up: this system does not tell a process's time; use Linux or macOS")
+    if not hasattr(os, "wait4"):
+        raise InputError("--start-up: this system does not tell a process's time; use Linux or macOS")
     with tempfile.TemporaryDirectory(prefix="asl_nb_bench_") as folder:
         made = start_up_commands(Path(folder))
         commands:dict[str, list[str|Path]] = {"import torch": [sys.executable, "-c", "import torch"]}

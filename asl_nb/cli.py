@@ -389,6 +389,7 @@ def export_command(
     typer.echo(str(export_onnx(network, classes, path, find_manifest_id(model), weights, clips)))
     warn_if_synthetic(network)
 
+# %% ../nbs/92_cli.ipynb #c017x
 @app.command("explain")
 def explain_command(
     model:WeightsFile,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from asl_nb.evaluation.prediction import ExportedModel
     from asl_nb.evaluation.scores import Evaluation
     from asl_nb.live.recognizer import Event
     from asl_nb.network.model import ASLModel
@@ -289,7 +290,7 @@ def warn_of_known_signers(
     if known: typer.echo(f"this model was trained on {', '.join(known)}: what it scores on them says nothing about "
                          "other people, and on the clips that it learned from it says nothing at all", err=True)
 
-def warn_if_synthetic(network:"ASLModel") -> None:
+def warn_if_synthetic(network:"ASLModel|ExportedModel") -> None:
     "Warn that a model of synthetic signers does not recognise people."
     if network.data_kind == "synthetic":
         typer.echo("this model was trained on synthetic signers and does not recognise ASL", err=True)
@@ -341,13 +342,11 @@ def predict_command(
     as_json:Json=False,
 ) -> None:
     "The five best guesses for each clip."
-    from asl_nb.data.clips import read_clip
-    from asl_nb.evaluation.prediction import best_guesses, clip_logits
-    from asl_nb.export import open_model
-    network, classes = open_model(model)
-    warn_if_synthetic(network)
+    from asl_nb.evaluation.prediction import open_for_prediction, predict
+    opened = open_for_prediction(model)
+    warn_if_synthetic(opened[0])
     for path in clips:
-        guesses = best_guesses(clip_logits(network, read_clip(path)), classes, temperature=network.temperature)
+        guesses = predict(opened, path)
         if as_json: typer.echo(json.dumps({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
         else: typer.echo(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
 
@@ -623,11 +622,16 @@ def pack_command(
 def bench_command(
     quick:Annotated[bool, typer.Option(help="a rough look in under a minute")]=False,
     film:Annotated[Path|None, typer.Option(help="a video of a person, to measure the extraction too")]=None,
+    start_up:Annotated[bool, typer.Option(
+        "--start-up", help="only how soon the commands answer, beside import torch")]=False,
     as_json:Json=False,
 ) -> None:
     "Measure the speed of everything, beside a plain reference."
     from asl_nb.benchmark import (MEASUREMENTS, Measurement, measure_inspection, measure_keypoints, measure_onnx,
-                                  measure_video, run_benchmark)
+                                  measure_start_up, measure_video, run_benchmark)
+    if start_up:
+        table = measure_start_up()
+        return typer.echo(table.to_json(orient="index") if as_json else number_text(table))
     measurements:tuple[Measurement, ...] = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints,
                                             partial(measure_video, video=film))
     result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: typer.echo(line, err=True))

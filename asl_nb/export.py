@@ -248,9 +248,9 @@ class OnnxModel(nn.Module):
         exported:ExportedModel,
     ) -> None:
         super().__init__()
-        self.exported, self.classes, self.settings = exported, exported.classes, exported.settings
-        self.temperature, self.data_kind, self.manifest_id = (exported.temperature, exported.data_kind,
-                                                              exported.manifest_id)
+        self.exported, self.session, self.metadata = exported, exported.session, exported.metadata
+        self.classes, self.settings, self.temperature = exported.classes, exported.settings, exported.temperature
+        self.data_kind, self.manifest_id = exported.data_kind, exported.manifest_id
 
     def forward(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen

@@ -141,6 +141,13 @@ def outside_code(text, change):
     return "".join(piece if place % 2 else change(piece) for place, piece in enumerate(pieces))
 
 
+def front_door():
+    "What `import asl_nb` offers: each name and the module it comes from."
+    body = ast.parse((ROOT/"asl_nb"/"__init__.py").read_text(encoding="utf-8")).body
+    return next(ast.literal_eval(node.value) for node in body
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOME")
+
+
 class Links:
     "Where every symbol, notebook and file of the project is to be found in the site."
     def __init__(self, notebooks):
@@ -156,6 +163,7 @@ class Links:
                     self.symbols[f"{module}.{name}"] = f"{module}.{name}"
                     seen.setdefault(name, []).append(f"{module}.{name}")
         self.symbols |= {name: places[0] for name, places in seen.items() if len(places) == 1}
+        self.symbols |= {f"asl_nb.{name}": f"asl_nb.{home}.{name}" for name, home in front_door().items()}
 
     def symbol(self, match):
         "A word in backticks. Everyday words, such as train, are names only with brackets or a module before them."

@@ -4,7 +4,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # Two tests at a time, a core each.
 test test-slow test-random: export OMP_NUM_THREADS = 1
-.PHONY: help setup demo test test-slow test-random mutants check lab notebooks docs docs-pages wheel clean
+.PHONY: help setup demo test test-slow test-random mutants check lab picture notebooks docs docs-pages wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -57,7 +57,7 @@ docs/_static/vendor/ready: docs/vendor_site.sh docs/npm.sh
 docs/demo/data/demo.json: .venv/everything
 	$(BIN)/python docs/demo/build.py page
 
-docs: docs-pages docs/demo/vendor/ready docs/demo/data/demo.json ## the site, with the page that recognises signs in the browser, in _docs/
+docs: docs/demo/vendor/ready docs/demo/data/demo.json docs-pages ## the site, with the page that recognises signs in the browser, in _docs/
 	rm -rf _docs/demo && cp -r docs/demo _docs/demo
 
 docs-pages: .venv/everything docs/_static/vendor/ready # the site alone, from the notebooks as they are
@@ -68,6 +68,9 @@ docs-pages: .venv/everything docs/_static/vendor/ready # the site alone, from th
 
 lab: .venv/ready ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
+
+picture: demo ## run the demo, and renew the figure of the README
+	cp models/training_history.png nbs/images/training_history.png
 
 notebooks: .venv/everything ## export, re-run every notebook, clean, and renew README.md
 	$(BIN)/python nbs/_tools/renew.py

@@ -372,6 +372,8 @@ def main(folder=ROOT/"docs"/"_src"):
         (pages/name.lower()).write_text(text, encoding="utf-8")
     (pages/"rooms.md").write_text(map_of_rooms(rooms), encoding="utf-8")
     landing = (ROOT/"docs"/"landing.md").read_text(encoding="utf-8")
+    if not (ROOT/"docs"/"demo"/"data"/"demo.json").exists(): # `make docs` makes it; without it the button would be dead
+        landing = re.sub(r"<a [^>]*demo/index\.html.*\n", "", landing)
     landing = re.sub(r"(?<=\]\()([\w/]+\.ipynb#\w+)", lambda match: save_picture(match, notebooks, pages/"images"),
                      landing)
     landing = landing.replace("{{core path}}", list_of_core_path(notebooks, links))

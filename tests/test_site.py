@@ -119,6 +119,11 @@ def test_pages_are_light(site):
         assert weight < 1_000_000, f"{name}: {weight:,} bytes"
 
 
+def test_the_button_to_the_demo_is_there_only_with_the_demo(site):
+    front = (site/"index.html").read_text(encoding="utf-8")
+    assert ("demo/index.html" in front) == (DOCS/"demo"/"data"/"demo.json").exists()
+
+
 class Anchors(HTMLParser):
     def __init__(self):
         super().__init__()

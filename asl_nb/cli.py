@@ -619,6 +619,7 @@ def pack_command(
     from asl_nb.data.datasets import pack_folder
     for store in pack_folder(folder, out, skip_bad): typer.echo(f"{store} in {store.path}")
 
+# %% ../nbs/92_cli.ipynb #c023b
 @app.command("bench")
 def bench_command(
     quick:Annotated[bool, typer.Option(help="a rough look in under a minute")]=False,

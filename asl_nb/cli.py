@@ -524,6 +524,7 @@ def extract_command(
                f"{len(done.faults)} gave none")
     if overlay is not None: typer.echo(f"{len(write_overlays(sources, out, overlay))} images in {overlay}")
 
+# %% ../nbs/92_cli.ipynb #c019b
 @app.command("remove")
 def remove_command(
     dataset:Annotated[Path, typer.Argument(help="dataset made by extract or by the recorder")],

@@ -76,8 +76,7 @@ class Commands(TyperGroup):
         finally: self.commands = every
         return name, full_command(name) if name in WITH_TRAINING_OPTIONS else command, rest
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Recognise isolated American Sign Language signs from body landmarks.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 # %% ../nbs/92_cli.ipynb #c006v
 def show_version(wanted:bool) -> None:
@@ -91,7 +90,7 @@ def about(
     version:Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True,
                                          help="Show the version and exit.")]=False,
 ) -> None:
-    "Recognise isolated American Sign Language signs from body landmarks." 
+    "Recognise isolated American Sign Language signs from body landmarks."
 
 # %% ../nbs/92_cli.ipynb #c008
 def shown(value:Any) -> str:
@@ -174,7 +173,7 @@ def write_config(
 ) -> None:
     "Write all fields; those that are None are left out in TOML, which has no such value."
     values = asdict(config)
-    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None]
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value is not None]
     toml = path.suffix.lower() == ".toml"
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n" if toml else json.dumps(values, indent=1), encoding="utf-8")
@@ -199,6 +198,9 @@ def train_command(
     from asl_nb.training.configuration import config_from
     given = {name: value for name, value in values.items() if value is not None}
     read = read_config(config) if config else {}
+    if given.get("recipe", read.get("recipe")) != read.get("recipe", given.get("recipe")):
+        raise InputError(f"--recipe: {config} holds the recipe {read['recipe']} with its numbers; leave the option out, "
+                         "or take the field recipe and the numbers of the recipe out of the file")
     whole = config_from({**read, **given}, str(config or "configuration"))
     if resume and (given or config):
         option = next(iter(given), "config").replace("_", "-")
@@ -318,13 +320,13 @@ def evaluate_command(
 ) -> None:
     "Score a model on a folder: overall, per sign, per participant."
     from asl_nb.data.layout import parse_names
-    from asl_nb.evaluation.report import make_report, write_report
     from asl_nb.evaluation.scores import evaluate_folder, load_evaluation_clips
     from asl_nb.export import open_model
     network, classes = open_model(model)
     warn_if_synthetic(network)
     if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
+        from asl_nb.evaluation.report import make_report, write_report
         clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
         examined = make_report(network, classes, clips, title=model.stem)
         result, page = examined.scores, write_report(examined, report)

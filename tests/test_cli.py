@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asl_nb import __version__
-from asl_nb.cli import app
+from asl_nb.cli import app, full_command
 from asl_nb.data.synthetic import write_synthetic
 
 RUNNER = CliRunner()
@@ -61,6 +61,32 @@ def test_a_wrong_configuration_file_is_one_line_that_names_it(tmp_path, content,
     done = run("train", "--config", path)
     assert done.exit_code == 2 and told in done.stderr and str(path) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "mine.json"])
+def test_every_name_can_stand_in_a_configuration_file(tmp_path, name):
+    people = "José,手,🤟"
+    assert run("train", "--test-participants", people, "--save-config", tmp_path/name).exit_code == 0
+    assert run("train", "--config", tmp_path/name, "--save-config", tmp_path/"again.json").exit_code == 0
+    assert json.loads((tmp_path/"again.json").read_text(encoding="utf-8"))["test_participants"] == people.split(",")
+
+
+def test_a_recipe_beside_a_file_with_another_recipe_leaves_no_mixture(tmp_path):
+    assert run("train", "--recipe", "guide", "--save-config", tmp_path/"guide.toml").exit_code == 0
+    done = run("train", "--config", tmp_path/"guide.toml", "--recipe", "best", "--save-config", tmp_path/"mixed.json")
+    assert done.exit_code == 2 and "--recipe" in done.stderr and not (tmp_path/"mixed.json").exists()
+    same = run("train", "--config", tmp_path/"guide.toml", "--recipe", "guide", "--save-config", tmp_path/"same.json")
+    assert same.exit_code == 0
+    (tmp_path/"few.toml").write_text("epochs = 5\n")
+    few = ("--config", tmp_path/"few.toml", "--recipe", "guide", "--save-config", tmp_path/"few.json")
+    assert run("train", *few).exit_code == 0
+    assert json.loads((tmp_path/"few.json").read_text())["learning_rate"] == 4e-4
+
+
+def test_the_threshold_that_the_help_of_live_names_is_the_recognisers():
+    from asl_nb.live.recognizer import SegmentationConfig
+    told = next(option.help for option in full_command("live").params if option.name == "least")
+    assert told.endswith(f"not given: {SegmentationConfig.min_confidence}".replace("0.", "."))
 
 
 def test_a_configuration_file_that_is_not_there_is_one_line(tmp_path):

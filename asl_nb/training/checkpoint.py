@@ -74,9 +74,8 @@ def unfinished_runs(
     folder:Path,
 ) -> list[str]: # their names, the newest last
     "The runs of a folder that have begun and not ended: those without a final manifest."
-    begun = {path.name.removesuffix("_manifest.json") for path in folder.glob("*_manifest.json")}
-    ended = {name for name in begun if name.endswith("_final")}
-    return sorted(name for name in begun - ended if f"{name}_final" not in ended)
+    names = {path.name.removesuffix("_manifest.json") for path in folder.glob("*_manifest.json")}
+    return sorted(name for name in names if not name.endswith("_final") and f"{name}_final" not in names)
 
 def load_checkpoint(
     path:str|os.PathLike[str], # a checkpoint, or the folder of a run

@@ -199,8 +199,8 @@ def train_command(
     given = {name: value for name, value in values.items() if value is not None}
     read = read_config(config) if config else {}
     if given.get("recipe", read.get("recipe")) != read.get("recipe", given.get("recipe")):
-        raise InputError(f"--recipe: {config} holds the recipe {read['recipe']} with its numbers; leave the option out, "
-                         "or take the field recipe and the numbers of the recipe out of the file")
+        raise InputError(f"--recipe: {config} holds the recipe {read['recipe']} with its numbers; leave the option "
+                         "out, or take the field recipe and the numbers of the recipe out of the file")
     whole = config_from({**read, **given}, str(config or "configuration"))
     if resume and (given or config):
         option = next(iter(given), "config").replace("_", "-")

@@ -1,15 +1,12 @@
 """A number in prose that a command printed stands in the outputs or tables beside it."""
 import re
 from functools import cache
-from pathlib import Path
 
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-NBS = ROOT/"nbs"
-NOTEBOOKS = sorted(
-    path for path in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in path.relative_to(NBS).parts))
+from notebooks import NOTEBOOKS, cells, markdown, name_of
+
 NUMBER = r"(?<![\w.,/:#-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+|\d+)(?:\s?(%)|(?![\w.,:-]*\w))"
 # What looks like a measured number and is a name: papers (arXiv 1710.09412) and versions (Python 3.11 or 3.12).
 PAPER = r"(?i:arxiv)(?:\.org/\w+/|[\s:]+)\d{4}\.\d{4,5}(?:v\d+)?"
@@ -31,15 +28,11 @@ def numbers(text):
         yield float(digits.replace(",", "")), len(digits.partition(".")[2]), bool(percent), digits
 
 
-def markdown(path): return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
-
-
 @cache
 def evidence(path):
     "All numbers in the code, the text outputs and the tables of a notebook, and in the tables (csv) beside it."
-    texts = [line for source in markdown(path) for line in source.splitlines() if line.lstrip().startswith("|")]
-    for cell in nbformat.read(path, 4).cells:
-        if cell.cell_type != "code": continue
+    texts = [line for line in markdown(path).splitlines() if line.lstrip().startswith("|")]
+    for cell in cells(path):
         texts.append(cell.source)
         for output in cell.outputs:
             texts += [str(text) for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
@@ -73,7 +66,7 @@ def is_shown(value, places, percent, shown):
 def unfounded(path):
     "Numbers in prose that are not calculated there, nor shown in the notebook or in one that the paragraph links."
     found = []
-    text = "\n\n".join(markdown(path)).partition("## Exercises")[0]
+    text = markdown(path).partition("## Exercises")[0]
     text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
     for paragraph in re.split(r"\n\s*\n|\n(?=[-*] )", text):
         if paragraph.lstrip().startswith(("|", "#")): continue
@@ -85,7 +78,7 @@ def unfounded(path):
     return found
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.relative_to(NBS).with_suffix("")))
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_numbers_in_prose_stand_in_an_output_or_a_table(path):
     assert not unfounded(path)
 

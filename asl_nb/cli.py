@@ -259,7 +259,7 @@ def crossval_command(
     as_json:Json=False,
 ) -> None:
     "Train and test over signer-disjoint folds, and print a table."
-    from asl_nb.data.layout import parse_names
+    from asl_nb.core.names import parse_names
     from asl_nb.training.crossval import cross_validate, crossval_table, list_runs
     changes:dict[str, str] = {}
     for each in changed:
@@ -319,7 +319,7 @@ def evaluate_command(
     as_json:Json=False,
 ) -> None:
     "Score a model on a folder: overall, per sign, per participant."
-    from asl_nb.data.layout import parse_names
+    from asl_nb.core.names import parse_names
     from asl_nb.evaluation.scores import evaluate_folder, load_evaluation_clips
     from asl_nb.export import open_model
     network, classes = open_model(model)
@@ -432,7 +432,7 @@ def evaluate_stream_command(
     as_json:Json=False,
 ) -> None:
     "Score a model on streams spliced from clips: mistakes, delay, false signs."
-    from asl_nb.data.layout import parse_names
+    from asl_nb.core.names import parse_names
     from asl_nb.evaluation.scores import load_evaluation_clips
     from asl_nb.export import open_model
     from asl_nb.live.streams import evaluate_streams
@@ -573,7 +573,7 @@ def prepare_command(
         help="choose and report from the table alone; read and link no clip, list missing files")]=False,
 ) -> None:
     "Choose signs and split signers: the training guide's dataset25_split, from the competition's files."
-    from asl_nb.data.layout import parse_names
+    from asl_nb.core.names import parse_names
     from asl_nb.data.preparation import describe_preparation, prepare
     from asl_nb.data.splits import SplitPlan
     plan = SplitPlan(signs=signs, test_participants=parse_names(test_participants), test_share=test_share, seed=seed)

@@ -15,8 +15,9 @@ from asl_nb.core.errors import InputError
 from asl_nb.data.clips import write_clip
 from asl_nb.data.datasets import (ClipDataset, StoredClips, load_dataset, load_folder, load_splits, pack_folder,
                                   split_by_participant, split_dataset)
-from asl_nb.data.layout import (ASL25, SIGN_MAP, TABLE, count_clips, dataset_layout, parse_names, read_table,
-                                sign_names, stays_inside)
+from asl_nb.core.names import parse_names
+from asl_nb.data.layout import (ASL25, SIGN_MAP, TABLE, count_clips, dataset_layout, read_table, sign_names,
+                                stays_inside)
 from asl_nb.data.splits import SplitPlan, assign_splits, stratified_sample
 
 SIGNS = ("please", "hello", "bye")

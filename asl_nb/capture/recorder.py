@@ -24,8 +24,8 @@ from .extractor import LandmarkExtractor, clip_notes, extractor_facts, load_holi
 from .recordings import Recordings, clip_id, file_clips, only_writer
 from .video import decode_image, load_library
 from ..core.errors import InputError
+from ..core.names import parse_names
 from ..data.landmarks import COLOURS, EDGES
-from ..data.layout import parse_names
 from ..data.resampling import resample_clip
 
 # %% ../../nbs/capture/07_recorder.ipynb #c006

@@ -23,8 +23,9 @@ from torch.utils.data import Dataset
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
-from .layout import (SIGN_MAP, TABLE, count_clips, dataset_layout, join_names, name_folder_in_errors,
-                                read_sign_map, read_table, sign_names)
+from ..core.names import join_names
+from .layout import (SIGN_MAP, TABLE, count_clips, dataset_layout, name_folder_in_errors, read_sign_map,
+                                read_table, sign_names)
 from .resampling import evenly_spaced
 from .splits import SplitPlan, assign_splits, held_out_rows, refuse_shared_signers, stratified_sample
 from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips

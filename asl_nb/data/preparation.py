@@ -24,9 +24,10 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
+from ..core.names import join_names, parse_names
 from .inspection import Inspection, file_faults, inspect_table, read_facts, write_pictures
-from .layout import (SIGN_MAP, TABLE, dataset_layout, join_names, name_folder_in_errors, parse_names,
-                                read_sign_map, read_table, sign_names)
+from .layout import (SIGN_MAP, TABLE, dataset_layout, name_folder_in_errors, read_sign_map, read_table,
+                                sign_names)
 from .splits import SplitPlan, assign_splits
 from .store import TABLE_COLUMNS
 

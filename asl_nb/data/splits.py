@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InputError
-from .layout import count_clips, join_names, parse_names, sign_names
+from ..core.names import join_names, parse_names
+from .layout import count_clips, sign_names
 
 # %% ../../nbs/data/07_splits.ipynb #c075
 def _can_leave(counts:pd.DataFrame, names:Sequence[str], keep_signs:bool) -> bool:

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ArgsKwargs, ErrorDetails
 
 from ..core.errors import InputError
-from ..data.layout import parse_names
+from ..core.names import parse_names
 from ..network.choices import BLOCKS, FEATURES, GUIDE_FEATURES
 
 # %% ../../nbs/training/03_configuration.ipynb #c007

@@ -25,7 +25,8 @@ from matplotlib.axes import Axes
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.layout import dataset_layout, parse_names, read_table
+from ..core.names import parse_names
+from ..data.layout import dataset_layout, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters

@@ -334,7 +334,7 @@ def test_bad_clips_stop_or_are_noted(copy, tmp_path):
     folder, table = copy
     (folder/table.path[4]).write_bytes(b"PAR1")
     (folder/table.path[50]).unlink()
-    write_clip(folder/table.path[6], np.full((2, 543, 3), 1e6, dtype=np.float32))
+    pd.read_parquet(folder/table.path[6]).assign(x=1e6).to_parquet(folder/table.path[6])
     with pytest.raises(InputError, match="4.parquet: not a readable"):
         pack_clips(folder, table, tmp_path/"store", progress=False)
     noted = pack_clips(folder, table, tmp_path/"store", skip_bad=True, progress=False)

@@ -482,7 +482,7 @@ def read_result(path):
 
 def check_result(found):
     result, table = found
-    assert 0 <= result.top1 <= 1 and np.isfinite(result.logits).all() and len(table) == 1
+    assert 0 <= result.top1 <= 1 and np.isfinite(result.logits).all() and len(table) == len(result.clips)
 
 
 def make_record(folder):

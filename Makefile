@@ -4,7 +4,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # Two tests at a time, a core each.
 test test-slow test-random: export OMP_NUM_THREADS = 1
-.PHONY: help setup demo test test-slow test-random mutants check lab picture notebooks docs docs-pages wheel clean
+.PHONY: help setup demo test test-slow test-random mutants check fuzz lab picture notebooks docs docs-pages wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-random: .venv/everything ## look for new random examples that break a prope
 
 mutants: .venv/everything ## put small faults into the code, and see that a lesson or a test notices each
 	$(BIN)/python tests/mutants/run.py
+
+fuzz: .venv/everything ## damage a thousand files of every kind, and see each refused in one line or read right
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py
 
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow

@@ -338,7 +338,7 @@ def test_a_clip_in_which_nobody_is_seen_has_no_sign(good, seen):
 def test_key_points_in_pixels(tmp_path, factor):
     folder = write_frames(tmp_path/"frames")
     for path in folder.glob("*.npy"): np.save(path, np.load(path).astype(np.float64)*factor)
-    refused(read("key points", folder/"0.npy"), "image")
+    refused(read("key points", folder/"0.npy"), "coordinate")
 
 
 def test_an_extraction_whose_only_source_failed(good):

@@ -77,7 +77,6 @@ def first_keypoints(
         version = np.lib.format.read_magic(file)
         known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, kind = known[version](file)
-        if kind.hasobject: raise ValueError("Python objects")
     except Exception as error: # whatever a damaged header makes NumPy raise
         reason = (str(error) or type(error).__name__).splitlines()[0][:60]
         raise InputError(f"{path}: not a readable .npy file ({reason}); copy it again") from None
@@ -102,16 +101,16 @@ def read_keypoints(
         raise InputError(f"{folder}: holds {len(names):,} frames, a clip at most {MAX_FRAMES:,}; cut it into signs")
     begin = read_input(folder/names[0], "key points")
     first = first_keypoints(folder/names[0], begin)
-    header, values = begin[:len(begin) - first.nbytes], []
-    for name in names:
+    header, values = begin[:len(begin) - first.nbytes], [begin[-first.nbytes:]]
+    for name in names[1:]:
         content = read_input(folder/name, "key points")
         if len(content) != len(begin) or not content.startswith(header):
             raise InputError(f"{folder/name}: is not like {names[0]} (cut off?); copy it again, or remove the folder")
         values.append(content[len(header):])
     rows = np.frombuffer(b"".join(values), first.dtype).reshape(len(names), 1662)
-    if not np.isfinite(rows).all():
-        raise InputError(f"{folder}: holds numbers that are not finite; extract the video again")
-    clip = clip_from_keypoints(rows.clip(-LARGEST, LARGEST))
+    largest = max(rows.max(), -rows.min()) # NaN where there is one
+    if not largest < np.inf: raise InputError(f"{folder}: holds numbers that are not finite; extract the video again")
+    clip = clip_from_keypoints(rows.clip(-LARGEST, LARGEST) if largest > LARGEST else rows)
     check_coordinates(folder, clip)
     return clip
 

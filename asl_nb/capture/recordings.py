@@ -52,7 +52,7 @@ class Source(NamedTuple):
     def content_id(self) -> str: # 16 hexadecimal digits
         "The name of the content of a file. Raises `InputError` if it cannot be read."
         with open_input(self.path, "pose" if self.kind == "pose" else "video", "check its name") as file:
-            try: return hashlib.file_digest(file, "sha256").hexdigest()[:16] # type: ignore[arg-type] # it can
+            try: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
             except OSError as error:
                 reason = f"cannot be read ({error.strerror}); check the file and your permission"
                 raise InputError(f"{self.path}: {reason}") from None

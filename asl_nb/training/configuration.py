@@ -108,7 +108,8 @@ MOST_TAKES = 1000 # of a synthetic sign; all signs together are 3 GB
 class DataConfig(Settings):
     "Which clips, and which signers are in which part."
     data: FolderText = Field("synthetic", min_length=1, description="folder of recordings, or \"synthetic\"")
-    signs: str = Field("all", min_length=1, max_length=10**6, description="\"all\", \"ASL25\", or names separated by commas")
+    signs: str = Field("all", min_length=1, max_length=10**6, description=(
+        "\"all\", \"ASL25\", or names separated by commas"))
     test_participants: Names = Field((), description="signers held back for the test; none named: chosen by test_share")
     test_share: float = Field(0.2, gt=0, lt=1, description=(
         "share of the clips held back for the test, whole signers at a time (takes, if there is one signer)"))
@@ -145,7 +146,8 @@ class FeatureConfig(Settings):
     features: FeatureNames = Field(GUIDE_FEATURES, description="what is computed for each of them")
     centre: Literal["nose", "shoulders"] = Field("nose", description="body centre that positions are relative to")
     dominant_hand: bool = Field(False, description="mirror the clips whose left hand is dominant")
-    longest_gap: int = Field(0, ge=0, le=LONGEST_CLIP, description="fill gaps in a landmark's path of up to this many frames")
+    longest_gap: int = Field(0, ge=0, le=LONGEST_CLIP, description=(
+        "fill gaps in a landmark's path of up to this many frames"))
     drop_handless: bool = Field(False, description="leave out the frames in which neither hand is seen")
 
 # %% ../../nbs/training/03_configuration.ipynb #86c1b443
@@ -163,7 +165,7 @@ class NetworkConfig(FeatureConfig):
     block_dropout: Rate = Field(0.2, description="dropout in the LSTM, attention, conv and transformer blocks")
     dropout_increase: Rate = Field(0., description="added to tcn_dropouts and block_dropout")
     num_heads: Count = Field(8, le=1000, description="attention heads, a divisor of dim")
-    dim: int = Field(192, ge=8, le=2048, multiple_of=2, validate_default=True, description="channels of the network")
+    dim: int = Field(192, ge=8, le=1024, multiple_of=2, validate_default=True, description="channels of the network")
     drop_path: Rate = Field(0.1, description="probability that a clip skips a TCN or conv block")
     adaptive_dropout: AdaptiveDropoutNumbers = Field((0.1, 0.6, 30), description=(
         "dropout before the classifier: in the first epoch, in the end, and epochs from one to the other"))
@@ -249,8 +251,10 @@ class ObjectiveConfig(Settings):
     "How large the steps are, and what they minimise."
     epochs: Count = Field(300, le=MOST_EPOCHS, description="passes over the training clips, at most")
     batch_size: Count = Field(32, le=100_000, description="clips per training step")
-    learning_rate: float = Field(4e-4, gt=0, le=100, description="AdamW's step size at the start and after every restart")
-    weight_decay: float = Field(0.005, ge=0, le=1000, description="pull of every weight towards zero, per learning rate")
+    learning_rate: float = Field(4e-4, gt=0, le=100, description=(
+        "AdamW's step size at the start and after every restart"))
+    weight_decay: float = Field(0.005, ge=0, le=1000, description=(
+        "pull of every weight towards zero, per learning rate"))
     betas: Betas = Field((0.9, 0.999), description="AdamW's memory for gradients and for their squares")
     restart_period: int | None = Field(50, ge=1, le=MOST, description=(
         "epochs until the learning rate's first restart (T_0); None: it never restarts"))
@@ -259,7 +263,8 @@ class ObjectiveConfig(Settings):
     label_smoothing: Rate = Field(0.05, description="probability spread over all signs instead of the right one")
     ema_decay: Rate = Field(0., description=(
         "share of the averaged weights kept at each step; 0: weights are not averaged"))
-    max_grad_norm: float | None = Field(None, gt=0, le=1e9, description="longest gradient; longer ones are shortened to it")
+    max_grad_norm: float | None = Field(None, gt=0, le=1e9, description=(
+        "longest gradient; longer ones are shortened to it"))
     patience: Count = Field(20, description="stop after this many epochs without a better validation accuracy")
 
     @property
@@ -288,7 +293,8 @@ class LearningConfig(ObjectiveConfig):
     pretrained: FolderText | None = Field(None, min_length=1, description=(
         "model whose weights are the start, also for other signs; None: random initialisation"))
     seed: int = Field(42, ge=0, lt=2**32, description="seed of every random generator")
-    device: str = Field("auto", min_length=1, max_length=40, description="\"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"mps\"")
+    device: str = Field("auto", min_length=1, max_length=40, description=(
+        "\"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"mps\""))
     out: FolderText = Field("models", min_length=1, description="folder for weights, manifests and the plot")
     quick: bool = Field(False, description="the guide's TEST_MODE: two epochs on few clips")
 

@@ -107,7 +107,7 @@ def test_predicting_with_an_exported_model_needs_no_torch(exported, clip):
 
 
 def test_predicting_with_a_trained_model_needs_torch_and_little_else(run, clip):
-    assert loaded_by(PREDICT, run.files.weights, clip) <= {"torch", "numpy", "pyarrow"}
+    assert loaded_by(PREDICT, run.files.weights, clip) <= {"torch", "numpy", "pyarrow", "pydantic"}
 
 
 def test_both_kinds_of_file_predict_the_same(run, exported, clip):

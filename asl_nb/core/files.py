@@ -14,8 +14,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from .errors import InputError
 
@@ -25,7 +26,7 @@ FILE_LIMITS = { # kind of file -> bytes it may have
     "clip": 128*MB, "table": 256*MB, "sign map": 4*MB, "list": 4*MB, "settings": 4*MB, "manifest": 32*MB,
     "record": 64*MB, "result": 128*MB, "weights": 1000*MB, "checkpoint": 4000*MB, "exported model": 1000*MB,
     "spotter": 64*MB, "store summary": MB, "store index": 1000*MB, "packed clips": 10**15, "key points": MB//10,
-    "pose": 256*MB, "video": 10**12}
+    "pose": 128*MB, "video": 10**12}
 
 def check_input(
     path:str|os.PathLike[str],
@@ -54,7 +55,7 @@ def open_input(
     path:str|os.PathLike[str],
     kind:str, # a key of `FILE_LIMITS`
     missing:str="check the path", # the cure where there is no such file
-) -> BinaryIO: # to be closed by the caller
+) -> BufferedReader: # to be closed by the caller
     "Open a regular file for reading. Raises `InputError` for anything else, and for one that is too large."
     check_input(path, kind, missing)
     def opener(name:str, flags:int) -> int: return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

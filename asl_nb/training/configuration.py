@@ -7,7 +7,7 @@ __all__ = ['Names', 'FolderText', 'Betas', 'AdaptiveDropoutNumbers', 'DropoutRat
            'FeatureNames', 'STRICT', 'Rates', 'Scales', 'Shares', 'Probability', 'Extent', 'Growth', 'Degrees',
            'RECIPES', 'GROUPS', 'RENAMED', 'Settings', 'DataConfig', 'FeatureConfig', 'NetworkConfig',
            'AugmentationConfig', 'ObjectiveConfig', 'LearningConfig', 'TrainingConfig', 'config_fields',
-           'configuration_table', 'current_names', 'config_from']
+           'configuration_table', 'current_names', 'recorded', 'config_from']
 
 # %% ../../nbs/training/03_configuration.ipynb #c003
 import os
@@ -226,7 +226,9 @@ class AugmentationConfig(Settings):
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ObjectiveConfig(Settings):
     "How large the steps are, and what they minimise."
-    epochs: Count = Field(300, description="passes over the training clips, at most")
+    epochs: Count = Field(300, description="rounds of training, at most; each is one pass over the clips, or more")
+    epoch_steps: Count = Field(1, description=(
+        "steps in an epoch, at least; a small collection is gone through several times for it"))
     batch_size: Count = Field(32, description="clips per training step")
     learning_rate: float = Field(4e-4, gt=0, description="AdamW's step size at the start and after every restart")
     weight_decay: float = Field(0.005, ge=0, description="pull of every weight towards zero, per learning rate")
@@ -276,7 +278,7 @@ RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dic
     recipe="best", validation_share=0.,
     points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, blocks=("conv", "transformer"), dim=128,
-    epochs=20, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5., temperature=.8,
+    epochs=20, epoch_steps=30, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5., temperature=.8,
     balance=.5, length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,
     affine_probability=.9, rotation_degrees=30., scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1,
@@ -313,8 +315,9 @@ class TrainingConfig(LearningConfig, AugmentationConfig, NetworkConfig, DataConf
     def __post_init__(self, based_on: str | None) -> None: object.__setattr__(self, "based_on", self.recipe)
 
     def quick_version(self) -> "TrainingConfig":
-        "The guide's TEST_MODE: at most 2 epochs and 200 clips of the same run."
-        return replace(self, quick=True, epochs=min(self.epochs, 2), max_samples=min(self.max_samples or 200, 200))
+        "The guide's TEST_MODE: at most 2 epochs, each one pass over 200 clips of the same run."
+        return replace(self, quick=True, epochs=min(self.epochs, 2), epoch_steps=1,
+                       max_samples=min(self.max_samples or 200, 200))
 
 # %% ../../nbs/training/03_configuration.ipynb #c025
 GROUPS = {"data": DataConfig, "network": NetworkConfig, "augmentation": AugmentationConfig, "learning": LearningConfig}
@@ -363,6 +366,12 @@ def current_names(
 ) -> dict[str, Any]: # the same under today's names; an old name stays if its field is given, too
     "Translate the field names of earlier versions."
     return {name if RENAMED.get(name, name) in values else RENAMED[name]: value for name, value in values.items()}
+
+def recorded(
+    values: Mapping[str, Any], # field names and values of a run, from its manifest, its checkpoint or its result
+) -> dict[str, Any]: # the same, and what was not a field yet, as it was then
+    "The numbers of a run that an earlier version may have begun: an epoch was always one pass."
+    return {"epoch_steps": 1, **values}
 
 def config_from(
     values: Mapping[str, Any], # field names and values, for example a manifest's `training_config`

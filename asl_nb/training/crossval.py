@@ -31,7 +31,7 @@ from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
-from .configuration import TrainingConfig, config_from
+from .configuration import TrainingConfig, config_from, recorded
 from .trainer import Trainer, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
@@ -210,7 +210,7 @@ def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: no
     "The result of a run that is done, also by an earlier version; `InputError` if it was made with other settings."
     if not path.exists(): return None
     found = read_result(path)
-    if settings_of(config_from(found.settings, str(path))) != settings_of(config):
+    if settings_of(config_from(recorded(found.settings), str(path))) != settings_of(config):
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 

@@ -426,7 +426,7 @@ def test_keypoints_come_back_to_the_last_digit(tmp_path):
     (lambda path: np.save(path, np.zeros(258)), "not 1662 numbers"),
     (lambda path: np.save(path, np.full(1662, np.inf)), "not finite"),
     (lambda path: path.write_bytes(b""), "not a readable .npy"),
-    (lambda path: np.save(path, np.array([{}]*1662), allow_pickle=True), "not a readable .npy")])
+    (lambda path: np.save(path, np.array([{}]*1662), allow_pickle=True), "holds object")])
 def test_odd_keypoints_are_refused(tmp_path, spoil, message):
     write_keypoints(tmp_path/"0", perform("sad", Signer()))
     spoil(tmp_path/"0"/"0.npy")

@@ -24,10 +24,10 @@ from .recordings import (Labelling, Labels, Recordings, Source, clip_id, file_cl
                                        only_writer)
 from .segments import find_segments
 from .video import load_library
-from ..core.errors import InputError
+from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.clips import read_clip
+from ..data.clips import MAX_FRAMES, read_clip
 from ..data.store import processes
 
 # %% ../../nbs/capture/06_extraction.ipynb #extrac01
@@ -80,7 +80,7 @@ def cut_clip(
     if not pieces:
         raise InputError(f"{path}: no hand does anything in it; extract it without cutting it into segments, "
                          "or record again")
-    if max(piece.stop - piece.start for piece in pieces) > 2**15:
+    if max(piece.stop - piece.start for piece in pieces) > MAX_FRAMES:
         raise InputError(f"{path}: {len(clip)} frames are more than a clip can hold; cut it into segments, "
                          "or into several videos")
     return pieces
@@ -102,7 +102,7 @@ def _work(
         clip, facts, pieces = read_source(source, config, clip, progress)
     except InputError as error: return record | {"fault": str(error)}
     except Exception as error: # whatever a decoder may raise
-        return record | {"fault": f"{source.path}: {type(error).__name__}: {error}"}
+        return record | {"fault": readable(f"{source.path}: {type(error).__name__}: {error}")}
     return record | facts | {"clips": file_clips(folder, record["id"], labels.participant, clip, pieces)}
 
 # %% ../../nbs/capture/06_extraction.ipynb #fc224c20
@@ -158,7 +158,7 @@ def _check_settings(
         made.remove(extracted)
         made.settings, made.extractor, made.faults, extracted = {}, None, {}, []
     pairs = [(name, made.settings[name], value) for name, value in asdict(config).items() if name in made.settings]
-    if made.extractor and facts: pairs.append(("MediaPipe", made.extractor["version"], facts["version"]))
+    if made.extractor and facts: pairs.append(("MediaPipe", made.extractor.get("version"), facts["version"]))
     for name, before, now in pairs:
         if extracted and before != now:
             raise InputError(f"{made.folder}: was made with {name} {before}, not {now}; use the same, "
@@ -235,7 +235,7 @@ def extract(
     overwrite:bool=False, # remove what was extracted into `out` before
     progress:bool=True, # show a progress bar
 ) -> Extraction:
-    "Turn recordings into a dataset. Raises `InputError` if none gives a clip; otherwise the bad ones are in `faults`."
+    "Turn recordings into a dataset. Raises `InputError` if none of them gives a clip; otherwise the bad ones are in `faults`."
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs: must be at least 1, received {jobs}; leave it out to use every core")
     found, folder = find_sources(sources), Path(out)
@@ -250,7 +250,7 @@ def extract(
     with only_writer(folder):
         _check_settings(made, config, extractor_facts() if "video" in kinds else made.extractor, overwrite)
         _collect(_Run(made, tasks, config, result), jobs, progress)
-    if not len(made.table()):
+    if not result.clips + result.kept:
         first = next(iter(result.faults.values()))
         raise InputError(f"{folder}: none of the {len(found)} recordings gave a clip; the first: {first}")
     result.participants = tuple(dict.fromkeys(made.table().participant_id))
@@ -273,7 +273,7 @@ def write_overlays(
         clips = [(clip["start"], read_clip(made.folder/clip["path"])) for clip in record["clips"]]
         frames = np.concatenate([start + np.arange(len(clip)) for start, clip in clips])
         seconds, clip = frames/(record["frames_per_second"] or 30), np.concatenate([clip for _, clip in clips])
-        figure = draw_over(source.path, clip, seconds, count, made.settings["mirrored"])
+        figure = draw_over(source.path, clip, seconds, count, bool(made.settings.get("mirrored")))
         path = Path(out)/f"{source.name}.png"
         figure.set_size_inches(*2*figure.get_size_inches()) # large enough to see single fingers
         try:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIDEO_SUFFIXES', 'RECORD', 'CLIPS', 'Source', 'clip_id', 'find_sources', 'Labels', 'read_labels', 'Labelling',
-           'Recordings', 'write_record', 'file_clips', 'only_writer']
+           'ClipRecord', 'RecordingRecord', 'DatasetRecord', 'Recordings', 'write_record', 'file_clips', 'only_writer']
 
 # %% ../../nbs/capture/05_recordings.ipynb #c003
 import hashlib
@@ -15,18 +15,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from pydantic import AfterValidator, ConfigDict, Field
 
 from .keypoints import frame_files
-from ..core.errors import InputError
-from ..core.files import atomic_write
+from ..core.content import Count, FileContent, InnerPath, check_content
+from ..core.errors import InputError, readable
+from ..core.files import atomic_write, open_input, read_input, read_json
+from ..core.names import Name, fault_of_name
 from ..data.clips import write_clip
-from ..data.layout import SIGN_MAP, TABLE
+from ..data.layout import SIGN_MAP, TABLE, stays_inside
 
 # %% ../../nbs/capture/05_recordings.ipynb #c066
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".mts",
@@ -45,11 +49,9 @@ class Source(NamedTuple):
 
     def content_id(self) -> str: # 16 hexadecimal digits
         "The name of the content of a file. Raises `InputError` if it cannot be read."
-        try:
-            with open(self.path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        except OSError as error:
-            reason = f"cannot be read ({error.strerror}); check the file and your permission"
-            raise InputError(f"{self.path}: {reason}") from None
+        with open_input(self.path, self.kind) as file:
+            try: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            except OSError as error: raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
 
 def clip_id(
     clip:np.ndarray, # `(T, 543, 3)`
@@ -65,16 +67,17 @@ def find_sources(
     if not isinstance(given, (str, os.PathLike)): return [source for one in given for source in find_sources(one)]
     root = Path(given)
     if not root.exists(): raise InputError(f"{root}: no such file or folder; check its name")
-    if not root.is_dir(): return [Source(root, root.name, _kind(root.name) or "video")]
+    if not root.is_dir(): return [Source(root, readable(root.name), _kind(root.name) or "video")]
+    def named(path:Path) -> str: return readable(path.relative_to(root).as_posix())
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(folder)
         for name in files:
             if not name.startswith(".") and (kind := _kind(name)):
-                found.append(Source(here/name, (here/name).relative_to(root).as_posix(), kind))
+                found.append(Source(here/name, named(here/name), kind))
         if any(name.endswith(".npy") for name in files) and frame_files(here):
-            found.append(Source(here, here.relative_to(root).as_posix(), "keypoints"))
+            found.append(Source(here, named(here), "keypoints"))
     if not found:
         suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"{root}: holds no video ({suffixes}), .pose file or folder of .npy frames; "
@@ -105,12 +108,15 @@ def read_labels(
     path:Path, # a CSV table with the columns file and sign, perhaps participant and session
 ) -> dict[str, dict[str, str]]: # file -> row
     "Read a table of labels. Raises `InputError` if it is not readable or a column is missing."
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a table with the columns file and sign") from None
-    except (ValueError, OSError) as error:
+    content = read_input(path, "table", "give a table with the columns file and sign")
+    try: table = pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"{path}: not readable as a CSV table ({reason}); save it again as CSV") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{path}: rows have more cells than there are columns; put names with commas in quotes")
+    if not table.columns.is_unique: raise InputError(f"{path}: two columns have the same name; remove one of them")
     for name in ("file", "sign"):
         if name not in table:
             raise InputError(f"{path}: column {name} is missing; the table needs file and sign, "
@@ -146,25 +152,56 @@ class Labelling:
         if participant == "by-folder": participant = _parent(source, 2, "participant")
         labels = Labels(*(str(value).strip() for value in (sign, participant, row.get("session") or self.session)))
         for name, value in labels._asdict().items():
-            if not value: raise InputError(f"{source.path}: {name} is empty; give it a name")
+            if fault := fault_of_name(value):
+                raise InputError(f"{source.path}: {name} {fault}; give it another name")
         return labels
 
 # %% ../../nbs/capture/05_recordings.ipynb #c072
 RECORD, CLIPS = "extraction.json", "train_landmark_files"
 
+def _is_clip(path:str) -> str:
+    "The path, if it is one of a clip."
+    if path.startswith(f"{CLIPS}/") and path.endswith(".parquet"): return path
+    raise ValueError(f"should be a .parquet file in {CLIPS}/")
+
+class ClipRecord(FileContent):
+    "A clip that was cut from a recording."
+    path: Annotated[InnerPath, AfterValidator(_is_clip)] # from the folder of the dataset
+    start: Count # its first frame in the recording
+    frames: Count
+
+class RecordingRecord(FileContent):
+    "A recording; what else is known of it is kept."
+    model_config = ConfigDict(extra="allow")
+    source: str = Field(max_length=1000) # name of the file it came from
+    sign: Name
+    participant: Name
+    session: Name
+    kind: Name = "video"
+    frames_per_second: float | None = Field(None, ge=.1, le=1000)
+    notes: list[str] = Field([], max_length=100) # what is odd about it
+    clips: list[ClipRecord]
+
+class DatasetRecord(FileContent):
+    "The content of `extraction.json`."
+    settings: dict[str, bool | int | float | None] # of `ExtractionConfig`
+    extractor: dict[str, Any] | None # of `extractor_facts`
+    recordings: dict[Name, RecordingRecord] # by the name of their content
+    faults: dict[str, str] # recording -> why it gave no clip
+
 def _read_record(folder:Path) -> dict[str, Any]: # settings, extractor, recordings, faults
     "The record of a dataset; an empty one of a new dataset."
-    path = folder/RECORD
+    path, cure = folder/RECORD, "restore it, or give the name of a new folder"
     if folder.exists() and not folder.is_dir(): raise InputError(f"{folder}: is a file; give the name of a new folder")
-    if not path.exists():
+    if not os.path.lexists(path):
         if any((folder/side/TABLE).exists() for side in ("", "train", "test")):
             raise InputError(f"{folder}: holds recordings that were not made here; give the name of a new folder")
         return {"settings": {}, "extractor": None, "recordings": {}, "faults": {}}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: content[name] for name in ("settings", "extractor", "recordings", "faults")}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: not readable ({error}); restore it, or give the name of a new folder") from None
+    content = check_content(DatasetRecord, read_json(path, "record", broken=cure), path, cure)
+    clips = [clip.path for record in content.recordings.values() for clip in record.clips]
+    for place in {os.path.dirname(name) for name in clips}:
+        if not stays_inside(folder, place): raise InputError(f"{path}: field recordings: {place} leads out; {cure}")
+    return content.model_dump(exclude_unset=True)
 
 # %% ../../nbs/capture/05_recordings.ipynb #c073
 class Recordings:

@@ -119,12 +119,12 @@ def enough_batches(
     least:int, # batches that are wanted
 ) -> list[np.ndarray]:
     "All batches of one pass over the clips; if they are too few, exactly as many as wanted, of several passes."
-    order = another_pass()
-    batches = cut(order)
+    passes = [another_pass()]
+    batches = cut(passes[0])
     if len(batches) >= least: return batches
-    while len(batches) < least:
-        order = np.concatenate([order, another_pass()])
-        batches = cut(order)
+    while len(batches) <= least: # one more than wanted, so that the last of them is full
+        passes += [another_pass() for _ in passes]
+        batches = cut(np.concatenate(passes))
     return batches[:least]
 
 # %% ../../nbs/data/10_batches.ipynb #c101

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'CURVES', 'MANY_FACE_POINTS', 'POINT_SETS', 'GUIDE_AXES', 'GUIDE_FEATURES', 'JOINTS', 'ENDS', 'PAIRS',
-           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'BLOCKS', 'finger_joints', 'feature_names', 'feature_count']
+           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'finger_joints',
+           'feature_names', 'feature_count']
 
 # %% ../../nbs/network/00_choices.ipynb #h003
 from collections.abc import Sequence
@@ -57,3 +58,8 @@ def feature_count(
 
 # %% ../../nbs/network/00_choices.ipynb #h009
 BLOCKS = ("tcn", "lstm", "attention", "conv", "transformer")
+
+# %% ../../nbs/network/00_choices.ipynb #h014
+LARGEST = {"num_classes": 10_000, "max_len": 10_000, "longest_gap": 10_000, "dim": 2_048, "num_heads": 256,
+           "kernel_size": 255, "dilations": 256} # setting -> its largest value
+MOST_BLOCKS = 32 # of each kind

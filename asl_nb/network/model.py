@@ -146,7 +146,7 @@ class ASLModel(nn.Module):
         if num_classes < 2: raise ValueError(f"num_classes must be at least 2, received: {num_classes}")
         check_choice("points", (points,), POINT_SETS)
         block_settings, others = split_settings(others)
-        self.preprocessing = PreprocessingLayer(max_len, POINT_SETS[points], **others)
+        with torch.device("cpu"): self.preprocessing = PreprocessingLayer(max_len, POINT_SETS[points], **others)
         features = self.preprocessing.output_dim
         if input_dim not in (None, features): raise ValueError(f"input_dim must be {features}, received: {input_dim}")
         self.settings:dict[str, Any] = others | asdict(block_settings) | dict(

@@ -73,11 +73,11 @@ def claimed_sizes(
     content:bytes, # a parquet file
     columns:Iterable[int], # numbers of some of its columns
     most:int, # bytes; whoever claims more is not looked at further
-) -> Iterator[tuple[int, int]]: # of each of them: how many values, and how many bytes when unpacked
+) -> Iterator[tuple[int, int, int]]: # of each: how many values; bytes when unpacked; bytes of its largest dictionary
     "What a parquet file says of itself. Raises errors of many kinds if it is damaged."
     footer = _structure(content[-8 - int.from_bytes(content[-8:-4], "little"):-8])[0]
     for column in columns:
-        values = unpacked = 0
+        values = unpacked = words = 0
         for group in footer[4]:
             chunk = group[1][column][3]
             values, at = values + chunk[5], min(chunk[9], chunk.get(11) or chunk[9])
@@ -85,7 +85,8 @@ def claimed_sizes(
             while at < stop and unpacked <= most:
                 page, length = _structure(content[at:at + 1000])
                 at, unpacked = at + length + page[3], unpacked + max(page[2], 1000)
-        yield values, unpacked
+                if page[1] == 2: words = max(words, page[2])
+        yield values, unpacked, words
 
 # %% ../../nbs/data/04_clips.ipynb #pages03
 COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
@@ -111,7 +112,7 @@ def _check_columns(path:Path, schema:pa.Schema) -> None:
 def _check_claims(path:Path, content:bytes, columns:Iterable[int]) -> None:
     "Raise if one of some columns has more values than the longest clip, or more bytes when it is unpacked."
     most = MAX_FRAMES*NUM_LANDMARKS
-    for values, unpacked in claimed_sizes(content, columns, 9*most):
+    for values, unpacked, _ in claimed_sizes(content, columns, 9*most):
         if values > most or unpacked > 9*most:
             raise InputError(f"{path}: claims {values:,} rows and {unpacked:,} bytes in a column, more than "
                              f"{MAX_FRAMES:,} frames have; cut the recording into signs")

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
-           'CLIPS_PER_TASK', 'Round', 'npy_header', 'processes', 'PackedStore', 'open_store', 'list_sources',
-           'bytes_needed', 'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
+           'CLIPS_PER_TASK', 'TASK_BYTES', 'Checksum', 'Fault', 'MAX_CLIPS', 'npy_header', 'processes', 'Round',
+           'StoreSummary', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed', 'pack_clips', 'store_path',
+           'forget_temporary_stores', 'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -19,7 +20,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 from platformdirs import user_cache_dir
+from pydantic import Field, model_validator
 
+from ..core.content import Count, FileContent, check_content
 from ..core.errors import InputError
-from ..core.files import atomic_write
+from ..core.files import MB, atomic_write, open_input, read_input, read_json
+from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
-from .clips import read_clip
+from .clips import MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, read_clip
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/05_store.ipynb #t000
@@ -43,7 +47,7 @@ TABLE_COLUMNS = ("path", "participant_id", "sequence_id", "sign") # of every fol
 STORE_VERSION = 1 # raise it when the layout below changes
 DATA, INDEX, SUMMARY, JOURNAL, LOCK = "clips.npy", "index.parquet", "store.json", "journal.jsonl", ".lock"
 HEADER_BYTES, FRAME_BYTES = 128, NUM_LANDMARKS*3*2
-CLIPS_PER_TASK = 32 # one worker reads so many at a time
+CLIPS_PER_TASK, TASK_BYTES = 32, 64*MB # one worker reads so many clips at a time, and no more once it has so many bytes
 
 def npy_header(
     frames:int, # F
@@ -56,12 +60,7 @@ def npy_header(
 # %% ../../nbs/data/05_store.ipynb #c012
 def _packed_clip(path:Path) -> np.ndarray: # `(T, 543, 3)` float16
     "One clip as it lies in a store."
-    clip = read_clip(path)
-    with np.errstate(over="ignore"): packed = clip.astype("<f2")
-    if np.isinf(packed).any():
-        largest = np.nanmax(np.abs(clip))
-        raise InputError(f"{path}: a coordinate is {largest:.3g}; divide pixels by the size of the image")
-    return packed
+    return read_clip(path).astype("<f2")
 
 def _checksum(packed:np.ndarray) -> str: # 32 hexadecimal digits
     "BLAKE2b over the bytes of a packed clip."
@@ -69,9 +68,11 @@ def _checksum(packed:np.ndarray) -> str: # 32 hexadecimal digits
 
 # %% ../../nbs/data/05_store.ipynb #c014
 def _read_task(folder:Path, names:Sequence[str]) -> tuple[bytes, list[int], list[str], list[str]]:
-    "The frames of some clips end to end, and for each clip its number of frames, its checksum and its fault (or '')."
-    clips, faults = [], []
+    "The frames of the first clips end to end; for each its number of frames, its checksum and its fault (or '')."
+    clips:list[np.ndarray] = []
+    faults = []
     for name in names:
+        if sum(clip.nbytes for clip in clips) > TASK_BYTES: break
         try:
             clips.append(_packed_clip(folder/name))
             faults.append("")
@@ -97,14 +98,34 @@ def _rounds(
     "Read clips in parallel, one round after the other."
     import joblib
     if jobs is None: jobs = 1 if len(names) < 500 else -1
-    tasks = [names[start:start + CLIPS_PER_TASK] for start in range(0, len(names), CLIPS_PER_TASK)]
-    step = 8*joblib.effective_n_jobs(jobs)
+    step = 8*CLIPS_PER_TASK*joblib.effective_n_jobs(jobs)
     with processes(jobs) as parallel:
-        for start in range(0, len(tasks), step):
-            yield parallel(joblib.delayed(_read_task)(folder, task) for task in tasks[start:start + step])
+        while names:
+            tasks = [names[start:start + CLIPS_PER_TASK] for start in range(0, min(step, len(names)), CLIPS_PER_TASK)]
+            results = parallel(joblib.delayed(_read_task)(folder, task) for task in tasks)
+            cut = [row for row, task in enumerate(tasks) if len(results[row][1]) < len(task)] # not done to the end
+            if cut: results = results[:cut[0] + 1]
+            yield results
+            names = names[sum(len(frames) for _, frames, _, _ in results):]
 
 # %% ../../nbs/data/05_store.ipynb #c020
-Round = dict[str, list[Any]] # for each clip of a round: "frames", "checksums" and "faults"
+Checksum = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Fault = Annotated[str, Field(max_length=1000)] # a line of text
+
+class Round(FileContent):
+    "A line of the journal: what is known of the clips of a round."
+    frames:list[Annotated[int, Field(ge=0, le=MAX_FRAMES)]] # 0 = a bad clip
+    checksums:list[Checksum]
+    faults:list[Fault] # "" = none
+
+    @model_validator(mode="after")
+    def whole(self) -> "Round":
+        "Raise `ValueError` unless each clip has all three, and either frames or a fault."
+        if not self.frames or not len(self.frames) == len(self.checksums) == len(self.faults):
+            raise ValueError("a round has clips, and each clip a number of frames, a checksum and a fault")
+        if any(bool(frames) == bool(fault) for frames, fault in zip(self.frames, self.faults, strict=True)):
+            raise ValueError("a clip has either frames or a fault")
+        return self
 
 def _append_durably(path:Path, content:bytes) -> None:
     "Write at the end of a file, and return when it is on the disk."
@@ -115,11 +136,10 @@ def _append_durably(path:Path, content:bytes) -> None:
 
 def _ends_with(path:Path, frames:int, last:Round) -> bool:
     "Whether the clips of a journaled round, the last of `frames`, are in the data file as the journal says."
-    start = HEADER_BYTES + FRAME_BYTES*(frames - sum(last["frames"]))
-    with open(path, "rb") as file:
-        file.seek(start)
+    with open_input(path, "packed clips") as file:
+        file.seek(HEADER_BYTES + FRAME_BYTES*(frames - sum(last.frames)))
         return all(_checksum(np.frombuffer(file.read(count*FRAME_BYTES), np.uint8)) == checksum
-                   for count, checksum in zip(last["frames"], last["checksums"], strict=True))
+                   for count, checksum in zip(last.frames, last.checksums, strict=True))
 
 # %% ../../nbs/data/05_store.ipynb #c021
 class _Journal:
@@ -127,34 +147,38 @@ class _Journal:
     def __init__(self,
         target:Path, # the folder of the store
         sources:str, # a checksum over the names, sizes and times of the files
+        clips:int, # how many files
     ) -> None:
-        self.target, self.sources = target, sources
+        self.target, self.clips = target, clips
+        self.sources, self.first = sources, json.dumps({"version": STORE_VERSION, "sources": sources}).encode() + b"\n"
         self.path, self.part = target/JOURNAL, target/f"{DATA}.part"
 
     def start(self) -> None:
         "Make an empty data file with room for its header, and write the first line."
+        for path in (self.part, self.path): path.unlink(missing_ok=True) # never into a link
         self.part.write_bytes(bytes(HEADER_BYTES))
-        self.path.write_text(json.dumps({"version": STORE_VERSION, "sources": self.sources}) + "\n")
+        self.path.write_bytes(self.first)
 
     def add(self, data:bytes, made:Round) -> None:
         "Write the frames of a round, then the line that says so."
         _append_durably(self.part, data)
-        _append_durably(self.path, json.dumps(made).encode() + b"\n")
+        _append_durably(self.path, made.model_dump_json().encode() + b"\n")
 
     def finished(self) -> list[Round]:
         "The rounds that a previous call has finished; journal and data are cut to what is certain."
-        try: lines = self.path.read_bytes().splitlines(keepends=True)
-        except FileNotFoundError: return []
-        rounds:list[Any] = []
+        if not all(os.path.isfile(path) and not os.path.islink(path) for path in (self.path, self.part)): return []
+        first, *lines = read_input(self.path, "store index").splitlines(keepends=True) or [b""]
+        rounds:list[Round] = []
         with suppress(ValueError): # the last line may be torn
-            for line in lines: rounds.append(json.loads(line if line.endswith(b"\n") else b""))
-        first = {"version": STORE_VERSION, "sources": self.sources}
-        if not rounds or rounds[0] != first or not self.part.exists(): return []
-        def frames() -> int: return sum(sum(each["frames"]) for each in rounds[1:])
-        while len(rounds) > 1 and not _ends_with(self.part, frames(), rounds[-1]): rounds.pop()
-        os.truncate(self.path, sum(map(len, lines[:len(rounds)])))
-        os.truncate(self.part, HEADER_BYTES + FRAME_BYTES*frames())
-        return rounds[1:]
+            for line in lines: rounds.append(Round.model_validate_json(line if line.endswith(b"\n") else b""))
+        if first != self.first or sum(len(each.frames) for each in rounds) > self.clips: return []
+        def frames() -> int: return sum(sum(each.frames) for each in rounds)
+        while rounds and not _ends_with(self.part, frames(), rounds[-1]): rounds.pop()
+        size = HEADER_BYTES + FRAME_BYTES*frames()
+        if self.part.stat().st_size < size: return []
+        os.truncate(self.path, sum(map(len, [first, *lines[:len(rounds)]])))
+        os.truncate(self.part, size)
+        return rounds
 
 # %% ../../nbs/data/05_store.ipynb #c023
 def _write_rounds(
@@ -164,7 +188,7 @@ def _write_rounds(
     "Write the frames of all clips, going on where a previous call was stopped; return what is in the journal."
     rounds = journal.finished()
     if not rounds: journal.start()
-    names = list(table.path)[sum(len(each["frames"]) for each in rounds):]
+    names = list(table.path)[sum(len(each.frames) for each in rounds):]
     description = f"packing {folder.name} (once; opens at once later)"
     with progress_bar(range(len(table)), description, disable=not progress) as bar:
         bar.update(len(table) - len(names))
@@ -172,7 +196,7 @@ def _write_rounds(
             data, *columns = zip(*results, strict=True)
             frames, checksums, faults = [[value for column in task for value in column] for task in columns]
             if not skip_bad: _refuse_faults(folder, names, faults)
-            rounds.append({"frames": frames, "checksums": checksums, "faults": faults})
+            rounds.append(Round(frames=frames, checksums=checksums, faults=faults))
             journal.add(b"".join(data), rounds[-1])
             names = names[len(frames):]
             bar.update(len(frames))
@@ -184,6 +208,15 @@ def _refuse_faults(folder:Path, names:Iterable[str], faults:Iterable[str]) -> No
         if fault: raise InputError(f"{folder/name}: {fault}")
 
 # %% ../../nbs/data/05_store.ipynb #c025
+class StoreSummary(FileContent):
+    "What `store.json` holds."
+    version:int
+    clips:Count # good ones
+    frames:Count # of all of them
+    folder:Annotated[str, Field(max_length=10_000)] # where they came from
+    sources:Checksum # over the names, sizes and times of their files
+    index:Checksum # over the bytes of the index
+
 def _write_index(target:Path, folder:Path, index:pd.DataFrame, sources:str) -> None:
     "Write the index, then the summary that makes the folder a store."
     content = io.BytesIO()
@@ -191,27 +224,72 @@ def _write_index(target:Path, folder:Path, index:pd.DataFrame, sources:str) -> N
     pq.write_table(table, content)
     with atomic_write(target/INDEX) as path: path.write_bytes(content.getvalue())
     checksum = hashlib.blake2b(content.getvalue(), digest_size=16).hexdigest()
-    summary = {"version": STORE_VERSION, "clips": int((index.fault == "").sum()), "frames": int(index.frames.sum()),
-               "folder": os.path.realpath(folder), "sources": sources, "index": checksum}
-    with atomic_write(target/SUMMARY) as path: path.write_text(json.dumps(summary, indent=1) + "\n")
+    place = os.path.realpath(folder).encode("utf-8", "backslashreplace").decode() # its name need not be text
+    summary = StoreSummary(version=STORE_VERSION, clips=int((index.fault == "").sum()), frames=int(index.frames.sum()),
+                           folder=place, sources=sources, index=checksum)
+    with atomic_write(target/SUMMARY) as path: path.write_text(json.dumps(summary.model_dump(), indent=1) + "\n")
 
 def _finish(folder:Path, table:pd.DataFrame, journal:_Journal, rounds:list[Round]) -> None:
     "Turn what was written into a store."
-    columns = {name: [value for each in rounds for value in each[name]] for name in ("frames", "checksums", "faults")}
-    frames = np.array(columns["frames"], dtype=np.int64)
+    frames = np.array([count for each in rounds for count in each.frames], dtype=np.int64)
     with open(journal.part, "r+b") as file:
         file.write(npy_header(frames.sum()))
         file.flush()
         os.fsync(file.fileno())
     os.replace(journal.part, journal.target/DATA)
-    index = table.assign(frames=frames, offset=frames.cumsum() - frames, checksum=columns["checksums"],
-                         fault=columns["faults"])
+    index = table.assign(frames=frames, offset=frames.cumsum() - frames,
+                         checksum=[checksum for each in rounds for checksum in each.checksums],
+                         fault=[fault for each in rounds for fault in each.faults])
     _write_index(journal.target, folder, index, journal.sources)
     journal.path.unlink(missing_ok=True)
 
+# %% ../../nbs/data/05_store.ipynb #i001
+MAX_CLIPS = 2_000_000 # of a folder
+_NUMBERS = ("size", "mtime_ns", "frames", "offset") # columns of the index; the others are text
+_INDEX_BYTES, _WORD_BYTES, _ROW_BYTES = 500*MB, 2*MB, 6000 # of the whole index, of the words of a column, of a row
+
+def _parse_index(content:bytes) -> pa.Table: # the columns of a table, `_NUMBERS`, checksum and fault
+    "Unpack an index. Raises errors of many kinds if it is damaged, or claims too much."
+    with open_parquet(content) as file:
+        schema = file.schema_arrow
+        if sorted(schema.names) != sorted((*TABLE_COLUMNS, *_NUMBERS, "checksum", "fault")):
+            raise ValueError("it has other columns")
+        for name, kind in zip(schema.names, schema.types, strict=True):
+            is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            if not (pa.types.is_int64(kind) if name in _NUMBERS else is_text): raise ValueError(f"{name} holds {kind}")
+        rows, unpacked, words = np.array([*claimed_sizes(content, range(len(schema.names)), _INDEX_BYTES)]).T
+        if rows.max() > MAX_CLIPS or unpacked.sum() > _INDEX_BYTES or words.max() > _WORD_BYTES:
+            raise ValueError(f"it claims {rows.max():,} rows and {unpacked.sum():,} bytes")
+        batches, size = [], max(1, _INDEX_BYTES//max(int(words.max()), MB//10)) # a word may be unpacked for every row
+        for batch in file.iter_batches(size, use_threads=False):
+            if batch.nbytes > batch.num_rows*_ROW_BYTES: raise ValueError("its texts are too long")
+            batches.append(batch)
+    index = pa.Table.from_batches(batches, schema).combine_chunks()
+    index.validate(full=True)
+    return index
+
+# %% ../../nbs/data/05_store.ipynb #i002
+def _fault_of_index(index:pa.Table) -> str: # "" = none
+    "What cannot be true of an index."
+    if any(column.null_count for column in index.columns): return "has empty cells"
+    good = index["fault"].to_numpy(zero_copy_only=False) == ""
+    frames, offset = index["frames"].to_numpy(), index["offset"].to_numpy()
+    if (frames < good).any() or (frames > MAX_FRAMES*good).any(): return "has clips of impossible lengths"
+    if (offset != frames.cumsum() - frames).any(): return "has clips that do not follow one another"
+    if len(set(index["path"].to_pylist())) < len(index): return "has a path twice"
+    checksum = index["checksum"]
+    is_right = pc.and_(pc.ascii_is_printable(checksum), pc.equal(pc.binary_length(checksum), 32))
+    if not pc.all(is_right).as_py(): return "has checksums that are none"
+    for name, most in zip((*TABLE_COLUMNS, "fault"), (1000, *[LONGEST_NAME]*3, 1000), strict=True):
+        texts = index[name]
+        short = pc.max(pc.binary_length(texts)).as_py() or 0
+        if short <= most and pc.all(pc.ascii_is_printable(texts)).as_py(): continue
+        if faulty_name([text for text in texts.to_pylist() if text], most): return f"has a {name} that cannot be shown"
+    return ""
+
 # %% ../../nbs/data/05_store.ipynb #c027
 class PackedStore(Sequence[np.ndarray]):
-    "The clips of a store: `store[i]` is `(T, 543, 3)` float32. Opening costs no more than its index; use `open_store`."
+    "The clips of a store, `(T, 543, 3)` float32 each. Opening reads little more than its index; see `open_store`."
     def __init__(self,
         path:str|os.PathLike[str], # the folder of the store
         expected:str|None=None, # checksum of the index that it must have; None = any
@@ -221,13 +299,14 @@ class PackedStore(Sequence[np.ndarray]):
         self.positions = np.where(good, good.cumsum() - 1, -1) # of each row of the table; -1 = a bad clip
         self.lengths, self.offsets = [index[name].to_numpy()[good] for name in ("frames", "offset")] # (N,)
         self.checksums = np.array(index["checksum"].to_numpy(zero_copy_only=False)[good], dtype="S32") # (N,)
-        self._file = _open_data(self.path/DATA, self.summary["frames"])
+        self._file = _open_data(self.path/DATA, self.frames)
+        for index in {(len(self) - 1)*part//4 for part in range(5)} if len(self) else (): _check_clip(self, index)
 
     def __len__(self) -> int: return len(self.lengths)
     def __repr__(self) -> str: return f"PackedStore: {len(self)} clips, {self.frames} frames, {self.nbytes/1e6:.1f} MB"
-    def __reduce__(self) -> tuple[Any, ...]: return PackedStore, (str(self.path), self.summary["index"])
+    def __reduce__(self) -> tuple[Any, ...]: return PackedStore, (str(self.path), self.summary.index)
     @property
-    def frames(self) -> int: return int(self.summary["frames"]) # F
+    def frames(self) -> int: return self.summary.frames # F
     @property
     def nbytes(self) -> int: return HEADER_BYTES + FRAME_BYTES*self.frames
     def table(self) -> pd.DataFrame:
@@ -254,43 +333,50 @@ class PackedStore(Sequence[np.ndarray]):
         return _verify(self, progress)
 
 # %% ../../nbs/data/05_store.ipynb #t004
+def _check_clip(store:PackedStore, index:int) -> None:
+    "Raise `InputError` if a clip is not as it was packed."
+    packed = store.packed(index)
+    if _checksum(packed).encode() == store.checksums[index]:
+        check_coordinates(f"{store.path/DATA}: clip {index}", packed.astype(np.float32))
+        return
+    name = store.table().path[store.positions == index].item()
+    raise InputError(f"{store.path/DATA}: clip {index} ({name}) is damaged; delete the folder {store.path.name} "
+                     "and pack again")
+
 def _verify(store:PackedStore, progress:bool) -> int:
-    for index in progress_bar(range(len(store)), "verifying", disable=not progress):
-        if _checksum(store.packed(index)).encode() == store.checksums[index]: continue
-        name = store.table().path[store.positions == index].item()
-        raise InputError(f"{store.path/DATA}: clip {index} ({name}) is damaged; delete the folder {store.path.name} "
-                         "and pack again")
+    for index in progress_bar(range(len(store)), "verifying", disable=not progress): _check_clip(store, index)
     return len(store)
 
 # %% ../../nbs/data/05_store.ipynb #c028
-def _read_index(path:Path, expected:str|None) -> tuple[dict[str, Any], pa.Table]: # the summary and the index
-    "Read and check the two small files of a store."
-    def damaged(name:str, what:str) -> InputError:
-        return InputError(f"{path/name}: {what}; delete the folder {path.name} and pack again")
-    try: summary = json.loads((path/SUMMARY).read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no packed store ({SUMMARY} is missing); pack the folder first") from None
-    except (OSError, ValueError) as error:
-        raise damaged(SUMMARY, f"not readable ({str(error).splitlines()[0][:60]})") from None
-    version = summary.get("version") if isinstance(summary, dict) else None
-    if version != STORE_VERSION:
-        raise damaged(SUMMARY, f"store of version {version}, this program reads version {STORE_VERSION}")
-    try: content = (path/INDEX).read_bytes()
-    except OSError as error: raise damaged(INDEX, f"not readable ({error.strerror})") from None
-    checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
-    if checksum != summary.get("index"): raise damaged(INDEX, "is damaged (its checksum is another)")
-    if expected not in (None, checksum): raise InputError(f"{path}: was packed anew while it was in use; start again")
-    index = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
-    totals = pc.sum(index["frames"]).as_py(), pc.sum(pc.equal(index["fault"], "")).as_py()
-    if (summary.get("frames"), summary.get("clips")) != totals:
-        raise damaged(SUMMARY, "is damaged (its totals are not those of the index)")
-    return summary, index
+def _read_summary(path:Path, cure:str) -> StoreSummary:
+    "Read and check the summary of a store."
+    if not os.path.lexists(path/SUMMARY):
+        raise InputError(f"{path}: no packed store ({SUMMARY} is missing); pack the folder first")
+    content = read_json(path/SUMMARY, "store summary", broken=cure)
+    version = content.get("version") if isinstance(content, dict) else None
+    if version == STORE_VERSION: return check_content(StoreSummary, content, path/SUMMARY, cure)
+    raise InputError(f"{path/SUMMARY}: store of version {version}, this program reads version {STORE_VERSION}; {cure}")
 
-def _open_data(path:Path, frames:int) -> io.FileIO:
+def _read_index(path:Path, expected:str|None) -> tuple[StoreSummary, pa.Table]: # the summary and the index
+    "Read and check the two small files of a store."
+    cure = f"delete the folder {path.name} and pack again"
+    summary, content = _read_summary(path, cure), read_input(path/INDEX, "store index", cure)
+    checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
+    if checksum != summary.index: raise InputError(f"{path/INDEX}: is damaged (its checksum is another); {cure}")
+    if expected not in (None, checksum): raise InputError(f"{path}: was packed anew while it was in use; start again")
+    try: index = _parse_index(content)
+    except Exception as error: # whatever a damaged file makes the library raise
+        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
+        raise InputError(f"{path/INDEX}: not readable ({reason}); {cure}") from None
+    if fault := _fault_of_index(index): raise InputError(f"{path/INDEX}: {fault}; {cure}")
+    totals = pc.sum(index["frames"]).as_py(), pc.sum(pc.equal(index["fault"], "")).as_py()
+    if (summary.frames, summary.clips) == totals: return summary, index
+    raise InputError(f"{path/SUMMARY}: is damaged (its totals are not those of the index); {cure}")
+
+def _open_data(path:Path, frames:int) -> BinaryIO:
     "Open the data file if it has the right size and header."
     cure = f"delete the folder {path.parent.name} and pack again"
-    try: file = open(path, "rb", buffering=0)
-    except OSError as error: raise InputError(f"{path}: cannot be opened ({error.strerror}); {cure}") from None
+    file = open_input(path, "packed clips", cure)
     size, wanted = os.fstat(file.fileno()).st_size, HEADER_BYTES + FRAME_BYTES*frames
     if size != wanted: raise InputError(f"{path}: truncated, {size:,} bytes instead of {wanted:,}; {cure}")
     if file.read(HEADER_BYTES) == npy_header(frames): return file
@@ -325,7 +411,7 @@ def _fresh_store(target:Path, listing:pd.DataFrame, sources:str) -> PackedStore|
     "The store at `target`, if it is whole and its clips are those of the listing, labels aside."
     try: store = PackedStore(target)
     except InputError: return None
-    return store if store.summary.get("sources") == sources and len(store.positions) == len(listing) else None
+    return store if store.summary.sources == sources and len(store.positions) == len(listing) else None
 
 def _same_labels(store:PackedStore, listing:pd.DataFrame) -> bool:
     "Whether the index of a store has the labels of the listing."
@@ -338,10 +424,10 @@ def bytes_needed(
     sample:int=200, # so many of them are asked for their length
 ) -> int: # an estimate
     "The size that a store of these clips will have."
-    rows = []
+    rows, most = [], MAX_FRAMES*NUM_LANDMARKS
     for name in list(names)[::max(1, len(names)//sample)]:
-        with suppress(OSError, pa.ArrowException, ValueError):
-            rows.append(pq.read_metadata(Path(folder)/name).num_rows)
+        with suppress(Exception): # one that cannot be read is found later
+            rows.append(min(open_parquet(read_input(Path(folder)/name, "clip")).metadata.num_rows, most))
     return HEADER_BYTES + int(len(names)*(np.mean(rows or [0])/NUM_LANDMARKS*FRAME_BYTES + 150))
 
 @contextmanager
@@ -382,7 +468,7 @@ def pack_clips(
     "Make a store, go on where a previous call was stopped, or open the store that is there if nothing has changed."
     folder, target = Path(folder), Path(target)
     listing = list_sources(folder, table)
-    journal = _Journal(target, _digest(listing))
+    journal = _Journal(target, _digest(listing), len(listing))
     store = _fresh_store(target, listing, journal.sources)
     if store is None or not _same_labels(store, listing):
         try: target.mkdir(parents=True, exist_ok=True)
@@ -395,6 +481,7 @@ def pack_clips(
 def _locked(target:Path) -> Iterator[None]:
     "Be the only one who packs here."
     try:
+        if os.path.islink(target/LOCK): os.unlink(target/LOCK) # a lock is emptied when it is taken
         lock = FileLock(target/LOCK)
         lock.acquire()
     except OSError as error: raise _unwritable(target, error) from None
@@ -437,8 +524,9 @@ def forget_temporary_stores(
     "Remove stores of folders that were temporary and are gone."
     gone = []
     for summary in cache.glob(f"*/{SUMMARY}"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            source = Path(json.loads(summary.read_text())["folder"])
+        with suppress(OSError, ValueError):
+            if summary.parent.is_symlink(): continue # what it leads to is somebody else's
+            source = Path(_read_summary(summary.parent, "").folder)
             if not source.is_relative_to(os.path.realpath(tempfile.gettempdir())) or source.exists(): continue
             _remove_store(summary.parent)
             (summary.parent/LOCK).unlink(missing_ok=True)

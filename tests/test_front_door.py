@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     "A small model, trained for one epoch."
     out = tmp_path_factory.mktemp("run")
     config = asl_nb.TrainingConfig(signs="hello,please", synthetic_signers=3, synthetic_clips=1, epochs=1, dim=32,
-                                   batch_size=4, out=out, device="cpu")
+                                   epoch_steps=1, batch_size=4, out=out, device="cpu")
     return asl_nb.train(config, report=lambda line: None)
 
 

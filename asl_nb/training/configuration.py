@@ -7,7 +7,7 @@ __all__ = ['MOST', 'Names', 'FolderText', 'Betas', 'AdaptiveDropoutNumbers', 'Dr
            'BlockNames', 'FeatureNames', 'STRICT', 'MOST_TAKES', 'Rates', 'Scales', 'Shares', 'Probability', 'Extent',
            'Growth', 'Degrees', 'MOST_EPOCHS', 'RECIPES', 'GROUPS', 'RENAMED', 'Settings', 'DataConfig',
            'FeatureConfig', 'NetworkConfig', 'AugmentationConfig', 'ObjectiveConfig', 'LearningConfig',
-           'TrainingConfig', 'config_fields', 'configuration_table', 'current_names', 'config_from']
+           'TrainingConfig', 'config_fields', 'configuration_table', 'current_names', 'recorded', 'config_from']
 
 # %% ../../nbs/training/03_configuration.ipynb #c003
 import os
@@ -252,7 +252,9 @@ MOST_EPOCHS = 100_000
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ObjectiveConfig(Settings):
     "How large the steps are, and what they minimise."
-    epochs: Count = Field(300, le=MOST_EPOCHS, description="passes over the training clips, at most")
+    epochs: Count = Field(300, le=MOST_EPOCHS, description="rounds over the training clips, at most")
+    epoch_steps: Count = Field(1, le=10_000, description=(
+        "steps in an epoch, at least; a small collection is gone through several times for it"))
     batch_size: Count = Field(32, le=100_000, description="clips per training step")
     learning_rate: float = Field(4e-4, gt=0, le=100, description=(
         "AdamW's step size at the start and after every restart"))
@@ -306,8 +308,8 @@ RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dic
     recipe="best", validation_share=0.,
     points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, blocks=("conv", "transformer"), dim=128,
-    epochs=20, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5., temperature=.8,
-    balance=.5, length_jitter=.7,
+    epochs=20, epoch_steps=30, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5.,
+    temperature=.8, balance=.5, length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,
     affine_probability=.9, rotation_degrees=30., scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1,
     hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15, hand_shift=.05, finger_scale=.1,
@@ -343,8 +345,9 @@ class TrainingConfig(LearningConfig, AugmentationConfig, NetworkConfig, DataConf
     def __post_init__(self, based_on: str | None) -> None: object.__setattr__(self, "based_on", self.recipe)
 
     def quick_version(self) -> "TrainingConfig":
-        "The guide's TEST_MODE: at most 2 epochs and 200 clips of the same run."
-        return replace(self, quick=True, epochs=min(self.epochs, 2), max_samples=min(self.max_samples or 200, 200))
+        "The guide's TEST_MODE: at most 2 epochs, each one pass over 200 clips of the same run."
+        return replace(self, quick=True, epochs=min(self.epochs, 2), epoch_steps=1,
+                       max_samples=min(self.max_samples or 200, 200))
 
 # %% ../../nbs/training/03_configuration.ipynb #c025
 GROUPS = {"data": DataConfig, "network": NetworkConfig, "augmentation": AugmentationConfig, "learning": LearningConfig}
@@ -395,6 +398,12 @@ def current_names(
 ) -> dict[str, Any]: # the same under today's names; an old name stays if its field is given, too
     "Translate the field names of earlier versions."
     return {name if RENAMED.get(name, name) in values else RENAMED[name]: value for name, value in values.items()}
+
+def recorded(
+    values: Mapping[str, Any], # field names and values of a run, from its manifest, its checkpoint or its result
+) -> dict[str, Any]: # the same, and what was not a field yet, as it was then
+    "The numbers of a run that an earlier version may have begun: an epoch was always one pass."
+    return {"epoch_steps": 1, **values}
 
 def config_from(
     values: Mapping[str, Any], # field names and values, for example a manifest's `training_config`

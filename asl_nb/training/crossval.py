@@ -36,7 +36,7 @@ from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
-from .configuration import STRICT, TrainingConfig, config_from
+from .configuration import STRICT, TrainingConfig, config_from, recorded
 from .trainer import Trainer, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
@@ -167,7 +167,7 @@ class FoldResult:
     @field_validator("settings")
     @classmethod
     def _are_settings(cls, settings:dict[str, Any]) -> dict[str, Any]:
-        config_from(settings, "settings")
+        config_from(recorded(settings), "settings")
         return settings
 
     @model_validator(mode="after")
@@ -236,7 +236,7 @@ def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: no
     "The result of a run that is done, also by an earlier version; `InputError` if it was made with other settings."
     if not os.path.exists(path): return None
     found = read_result(path)
-    if settings_of(config_from(found.settings, str(path))) != settings_of(config):
+    if settings_of(config_from(recorded(found.settings), str(path))) != settings_of(config):
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 
@@ -306,8 +306,8 @@ def list_runs(
         temperature = out_of_fold_temperature(peers, each.participants)
         logits, labels = torch.tensor(each.logits), torch.tensor(each.labels)
         after = calibration_error(logits, labels, temperature) if not np.isnan(temperature) else float("nan")
-        run = dict(variant=each.variant, fold=each.fold, seed=each.seed, epochs=config_from(each.settings).epochs,
-                   parameters=each.parameters, minutes=round(each.seconds/60, 2),
+        epochs = config_from(recorded(each.settings)).epochs
+        run = dict(variant=each.variant, fold=each.fold, seed=each.seed, epochs=epochs, parameters=each.parameters, minutes=round(each.seconds/60, 2),
                    swing=round(float(np.ptp(each.last_epochs or [0.])), 4), temperature=round(temperature, 3),
                    error_before=round(calibration_error(logits, labels), 4), error_after=round(after, 4))
         rows += [run | dict(signer=name, clips=clips, correct=round(each.participants[name]*clips))

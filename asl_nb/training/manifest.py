@@ -28,7 +28,8 @@ from ..core.errors import InputError, readable
 from ..core.files import atomic_write, read_json
 from ..core.names import Name
 from ..data.landmarks import NUM_LANDMARKS, POINT_LANDMARKS
-from .configuration import MOST_EPOCHS, TrainingConfig, config_fields, config_from, current_names
+from .configuration import (MOST_EPOCHS, TrainingConfig, config_fields, config_from, current_names,
+                                           recorded)
 
 # %% ../../nbs/training/09_manifest.ipynb #c003b
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class ConfigSection(Section):
 
     def as_config(self) -> TrainingConfig:
         "The configuration of the run, so that it can be repeated or changed; fields that are absent are the recipe's."
-        return config_from({name: getattr(self, name) for name in config_fields() if name in self.model_fields_set})
+        return config_from(recorded({name: getattr(self, name) for name in config_fields()
+                                     if name in self.model_fields_set}))
 
 _optional_fields: dict[str, Any] = {
     name: (Optional[Annotated[field.annotation, Field(description=field.description), *field.metadata]], None)

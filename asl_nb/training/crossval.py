@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +24,6 @@ import torch
 from matplotlib.axes import Axes
 from pydantic import FailFast, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
 
 from ..core.content import Count, Finite, Share, check_file_name, complaint
 from ..core.errors import InputError
@@ -307,9 +306,10 @@ def list_runs(
         logits, labels = torch.tensor(each.logits), torch.tensor(each.labels)
         after = calibration_error(logits, labels, temperature) if not np.isnan(temperature) else float("nan")
         epochs = config_from(recorded(each.settings)).epochs
-        run = dict(variant=each.variant, fold=each.fold, seed=each.seed, epochs=epochs, parameters=each.parameters, minutes=round(each.seconds/60, 2),
-                   swing=round(float(np.ptp(each.last_epochs or [0.])), 4), temperature=round(temperature, 3),
-                   error_before=round(calibration_error(logits, labels), 4), error_after=round(after, 4))
+        run = dict(variant=each.variant, fold=each.fold, seed=each.seed, epochs=epochs, parameters=each.parameters,
+                   minutes=round(each.seconds/60, 2), swing=round(float(np.ptp(each.last_epochs or [0.])), 4),
+                   temperature=round(temperature, 3), error_before=round(calibration_error(logits, labels), 4),
+                   error_after=round(after, 4))
         rows += [run | dict(signer=name, clips=clips, correct=round(each.participants[name]*clips))
                  for name, clips in each.clips.items()]
     return pd.DataFrame(rows)

@@ -17,11 +17,12 @@ from datetime import datetime, timezone
 from inspect import isclass
 from math import isinf, isnan, nan
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Optional, TYPE_CHECKING, get_args, get_origin
+from typing import (Annotated, Any, Literal, NamedTuple, NotRequired, Optional, Self, TYPE_CHECKING, get_args,
+                    get_origin)
 
 from pydantic import (AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, field_validator,
                       model_validator)
-from typing_extensions import NotRequired, Self, TypedDict # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict # pydantic needs this one before Python 3.12
 
 from ..core.content import Count, FileName, Share, check_content
 from ..core.errors import InputError, readable

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field
 from .keypoints import frame_files
 from ..core.content import Count, FileContent, Finite, Share, check_content
 from ..core.errors import InputError
-from ..core.files import atomic_write, open_input, read_input, read_json
+from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import Name, fault_of_name
 from ..data.clips import write_clip
 from ..data.layout import SIGN_MAP, TABLE, stays_inside
@@ -254,10 +254,10 @@ def _read_record(folder:Path) -> dict[str, Any]: # settings, extractor, recordin
         if any(os.path.exists(folder/side/TABLE) for side in ("", "train", "test")):
             raise InputError(f"{folder}: holds recordings that were not made here; give the name of a new folder")
         return {"settings": {}, "extractor": None, "recordings": {}, "faults": {}}
-    content = check_content(ExtractionRecord, read_json(path, "record", cure, cure, most=10**7), path, cure)
-    for clip in (clip for recording in content.recordings.values() for clip in recording.clips):
-        if not stays_inside(folder, clip.path):
-            raise InputError(f"{path}: {clip.path} leads out of the folder, by a link; {cure}")
+    content = check_content(ExtractionRecord, read_json(path, "record", cure, cure, most=4*MB), path, cure)
+    clips = [clip.path for recording in content.recordings.values() for clip in recording.clips]
+    for place in {*map(os.path.dirname, clips), *(clip for clip in clips if os.path.islink(os.path.join(folder, clip)))}:
+        if not stays_inside(folder, place): raise InputError(f"{path}: {place} leads out of the folder; {cure}")
     return content.model_dump(exclude_unset=True)
 
 # %% ../../nbs/capture/05_recordings.ipynb #c073

@@ -14,13 +14,16 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ASL_NB_CACHE", tempfile.mkdtemp(prefix="asl_nb-fuzz-"))
 
-import asl_nb.capture.extraction, asl_nb.cli, asl_nb.live.spotter, asl_nb.training.card, asl_nb.training.trainer  # noqa: E401, E402, F401, I001  # once, not in every process
 from hostile import KINDS, in_limits, lacking, size_of  # noqa: E402  # after the number of threads is set
+
+for name in ("capture.extraction", "cli", "live.spotter", "training.card", "training.trainer"):
+    import_module(f"asl_nb.{name}")  # once, and not in every process
 
 COSTS = {"checkpoint": .4, "record of an extraction": .6}  # of a kind's share: these are slow to make or to read
 

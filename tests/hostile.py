@@ -1,7 +1,7 @@
 """Files of every kind that the program reads, ways to damage them, and a process with limits to read them in.
 
-Used by `tests/test_hostile.py`, which holds one fault after the other, and by `tests/fuzz.py`, which makes a thousand at
-random. What a reader may do with a file: refuse it in one line (`InputError`), or accept it and answer right. Nothing
+Used by `tests/test_hostile.py`, which holds one fault after the other, and by `tests/fuzz.py`, which makes a thousand
+at random. What a reader may do with a file: refuse it in one line (`InputError`), or accept it and answer right. Nothing
 else: no other error, no answer that is not finite, no minute of work, no memory far beyond the file's own size, and no
 file touched outside.
 """
@@ -26,7 +26,8 @@ from asl_nb.core.errors import InputError, readable
 SECONDS, MEMORY = 20, 10**9  # for one file; memory beyond the file's own size
 LONGEST_LINE = 800
 NASTY = (None, True, -1, 0, 10**9, 10**40, 1e300, -1e-300, float("nan"), float("inf"), "", "x", "\x1b[2K\nall is well",
-         "../../../outside", "/outside", "\udce9", "<script>alert(1)</script>", "é"*5000, [], {}, [[[]]], {"a": {"b": []}})
+         "../../../outside", "/outside", "\udce9", "<script>alert(1)</script>", "é"*5000, [], {}, [[[]]],
+         {"a": {"b": []}})
 
 
 @dataclass
@@ -89,7 +90,8 @@ def in_limits(read, check=lambda found: None, size=0, seconds=SECONDS):
     spent = usage.ru_utime + usage.ru_stime
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        what = f"more than {seconds} seconds" if number == signal.SIGALRM else f"killed by {signal.Signals(number).name}"
+        late = number == signal.SIGALRM
+        what = f"more than {seconds} seconds" if late else f"killed by {signal.Signals(number).name}"
         return Outcome(what, "", spent, memory)
     kind, detail = json.loads(said) if said else ("no answer", "")
     if memory > MEMORY + size: kind = f"{memory/1e9:.1f} GB of memory"
@@ -105,7 +107,8 @@ def damage(content, random):
     accident = random.choice(("cut", "bit", "bits", "zeros", "noise", "double", "lose", "ones", "empty", "append"))
     if accident == "cut": content = content[:place]
     elif accident in ("bit", "bits"):
-        for _ in range(1 if accident == "bit" else 20): content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        for _ in range(1 if accident == "bit" else 20):
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
     elif accident == "zeros": content[place:place + length] = bytes(len(content[place:place + length]))
     elif accident == "ones": content[place:place + length] = b"\xff"*len(content[place:place + length])
     elif accident == "noise": content[place:place + length] = random.randbytes(len(content[place:place + length]))
@@ -193,8 +196,9 @@ def damage_clip(path, random):
     kind = random.choice(("drop", "double", "rename", "cast", "value", "values", "rows", "lists"))
     if kind == "drop": table = table.drop_columns([name])
     elif kind == "double": table = table.append_column(name, table[name])
-    elif kind == "rename": table = table.rename_columns([random.choice(("x", name + " ", "y\n")) if each == name else each
-                                                          for each in table.column_names])
+    elif kind == "rename":
+        other = random.choice(("x", name + " ", "y\n"))
+        table = table.rename_columns([other if each == name else each for each in table.column_names])
     elif kind == "cast": table = table.set_column(place, name, pa.array(map(str, column)))
     elif kind == "rows": table = table.slice(0, random.randrange(table.num_rows))
     elif kind == "lists": table = table.set_column(place, name, pa.array([[each] for each in column]))
@@ -231,7 +235,8 @@ def read_dataset(path):
 
 
 def check_dataset(dataset):
-    for clip in (dataset[row] for row in range(len(dataset))): check_clip(np.asarray(clip[0] if isinstance(clip, tuple) else clip))
+    for clip in (dataset[row] for row in range(len(dataset))):
+        check_clip(np.asarray(clip[0] if isinstance(clip, tuple) else clip))
     for name in (*dataset.classes, *dataset.participants): assert readable(name) == name and name.strip()
 
 
@@ -250,7 +255,8 @@ def damage_store(path, random):
     "Another index with a renewed checksum, another summary, or damaged bytes in one of the three files."
     import hashlib
     kind = random.choice(("bytes", "summary", "index", "index", "content"))
-    if kind == "bytes": return damage_bytes(path.with_name(random.choice(("index.parquet", "store.json", "clips.npy"))), random)
+    files = ("index.parquet", "store.json", "clips.npy")
+    if kind == "bytes": return damage_bytes(path.with_name(random.choice(files)), random)
     if kind == "summary": return damage_json(path.with_name("store.json"), random)
     if kind == "content": damage_bytes(path, random)
     else: kind = damage_columns(path, random)
@@ -404,7 +410,7 @@ def run_folder():
     from asl_nb.training.trainer import train
     folder = Path(tempfile.mkdtemp(prefix="asl_nb-hostile-"))
     config = TrainingConfig.best(synthetic_signers=4, synthetic_clips=1, signs="hello,please,bye", epochs=2, dim=16,
-                                 out=str(folder), device="cpu")
+                                 epoch_steps=1, out=str(folder), device="cpu")
 
     def keep(trainer):
         if len(trainer.history) == 1:
@@ -467,8 +473,8 @@ def make_result(folder):
     from asl_nb.training.crossval import FoldResult
     from asl_nb.training.trainer import TrainingConfig
     values = dict(variant="best", fold="F1", seed=1, data="webcam", settings=json.loads(json.dumps(asdict(
-        TrainingConfig.best()))), participants={"ana": 1., "ben": .5}, clips={"ana": 1, "ben": 2}, excluded={}, top1=2/3,
-        top5=1., last_epochs=[.5, 2/3], parameters=100, seconds=3., classes=["hello", "please"],
+        TrainingConfig.best()))), participants={"ana": 1., "ben": .5}, clips={"ana": 1, "ben": 2}, excluded={},
+        top1=2/3, top5=1., last_epochs=[.5, 2/3], parameters=100, seconds=3., classes=["hello", "please"],
         logits=[[1., 0.], [0., 2.], [1., 0.]], labels=[0, 1, 1], signers=["ana", "ben", "ben"])
     assert set(values) == {field.name for field in fields(FoldResult)}
     (folder/"F1_seed1.json").write_text(json.dumps(values))
@@ -552,7 +558,7 @@ def make_pose(folder):
     from asl_nb.data.landmarks import PARTS
     formats = [import_module(f"pose_format{part}") for part in ("", ".numpy", ".pose_header")]
     names = [f"P{number}" for number in range(21)]
-    parts = [formats[2].PoseHeaderComponent(f"{part}_LANDMARKS", names, [], [], "XYZC") for part in ("LEFT_HAND", "RIGHT_HAND")]
+    parts = [formats[2].PoseHeaderComponent(f"{side}_HAND_LANDMARKS", names, [], [], "XYZC") for side in ("LEFT", "RIGHT")]
     clip = clip_of()
     points = np.concatenate([clip[:, PARTS[part]] for part in ("left_hand", "right_hand")], 1)*(640, 480, 1)
     body = formats[1].NumPyPoseBody(30, points[:, None].astype(np.float32), np.ones((len(clip), 1, 42), np.float32))

@@ -1,7 +1,7 @@
 """Files that lie: each is refused in one line, in bounded time and memory, and nothing outside their folder is touched.
 
-Here stands one fault after the other; `make fuzz` makes a thousand at random. Every file is read in a process of its own
-with limits (`tests/hostile.py`). The faults are harmless to other people's libraries: what they test is our guard.
+Here stands one fault after the other; `make fuzz` makes a thousand at random. Every file is read in a process of its
+own with limits (`tests/hostile.py`). The faults are harmless to other people's libraries: what they test is our guard.
 """
 import io
 import json
@@ -150,8 +150,8 @@ def test_an_exported_model_reads_no_other_file(good, monkeypatch):
 
 # --- memory and time that a file asks for ----------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("name", "value"), [("dim", 8192), ("lstm_layers", 10**9), ("conv_blocks", 10**9), ("max_len", 10**12),
-    ("num_classes", 10**9), ("kernel_size", 10**9), ("dilations", [10**12]*3), ("blocks", ["x"]*10**5), ("dim", "192"),
+@pytest.mark.parametrize(("name", "value"), [("dim", 8192), ("lstm_layers", 10**9), ("conv_blocks", 10**9),
+    ("max_len", 10**12), ("num_classes", 10**9), ("kernel_size", 10**9), ("dilations", [10**12]*3), ("blocks", ["x"]*10**5), ("dim", "192"),
     ("num_heads", 0), ("dim", float("nan")), ("unknown", 1)])
 def test_settings_ask_for_too_much(good, name, value):
     import torch
@@ -226,7 +226,8 @@ def change(path, *place, value):
 
 
 @pytest.mark.parametrize(("place", "value"), [
-    (("reproduction", "clips", "train"), 10**12), (("final_results", "test", "top1"), 9.5), (("final_results", "test", "top1"), "x"),
+    (("reproduction", "clips", "train"), 10**12), (("final_results", "test", "top1"), 9.5),
+    (("final_results", "test", "top1"), "x"),
     (("final_results", "test", "per_participant"), 3), (("final_results", "test", "clips"), -1),
     (("reproduction", "class_names"), ["a\x1b[2K"]), (("reproduction", "participants"), {"train": ["../x\n"]}),
     (("model_info", "file"), "../../outside.pth"), (("training_config", "synthetic_clips"), 10**9)])
@@ -261,7 +262,8 @@ def set_weight(part, value):
     set_weight("weight", lambda old: old[:1]), set_weight("weight", lambda old: [1.]),
     lambda content: content.update(temperature=1e-300), lambda content: content.update(temperature=-1.),
     lambda content: content.update(temperature=10**400), lambda content: content.update(classes=["a", "a", "b"]),
-    lambda content: content.update(classes=["a", "", "b"]), lambda content: content.update(classes=["a", "\x1b[2K", "b"]),
+    lambda content: content.update(classes=["a", "", "b"]),
+    lambda content: content.update(classes=["a", "\x1b[2K", "b"]),
     lambda content: content.update(classes="abc"), lambda content: content.update(data_kind=content["state_dict"]),
     lambda content: content["state_dict"].popitem(), lambda content: content.pop("settings")])
 def test_weights_that_would_answer_nonsense(good, change):
@@ -282,9 +284,9 @@ def test_one_changed_byte_in_the_weights(good, share):
     refused(read("weights", path), "is damaged")
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", "1e-300"), ("temperature", "nan"), ("classes", '["a","a","b"]'),
-    ("classes", '["a","","b"]'), ("classes", "["*50_000), ("classes", '{"a": 1}'), ("max_len", "1e99"), ("max_len", "-3"),
-    ("data_kind", "\x1b[2K"), ("format", "\x1b[2K")])
+@pytest.mark.parametrize(("name", "value"), [("temperature", "1e-300"), ("temperature", "nan"),
+    ("classes", '["a","a","b"]'), ("classes", '["a","","b"]'), ("classes", "["*50_000), ("classes", '{"a": 1}'),
+    ("max_len", "1e99"), ("max_len", "-3"), ("data_kind", "\x1b[2K"), ("format", "\x1b[2K")])
 def test_an_exported_model_with_other_metadata(good, name, value):
     path = good("exported model")
     import onnx
@@ -348,7 +350,8 @@ def test_an_extraction_whose_only_source_failed(good):
     record = good("record of an extraction")
     source = write_frames(record.parent.parent/"more"/"ben"/"bye"/"c")
     (source/"0.npy").write_bytes(b"")
-    code, _, error = asl_nb("extract", record.parent.parent/"more", "--out", record.parent, "--participant", "by-folder")
+    more = record.parent.parent/"more"
+    code, _, error = asl_nb("extract", more, "--out", record.parent, "--participant", "by-folder")
     assert code == 2 and "0.npy" in error
 
 
@@ -370,8 +373,9 @@ def test_a_whole_store_is_verified(good):
 
 
 @pytest.mark.parametrize("content", ['{"a": 0, "a": 1}', '{"hello": -1, "please": 1, "bye": 2}', '{"hello": 1.5}',
-    '{"hello": 1000000000000, "please": 1, "bye": 2}', '{"hello": true, "please": 2, "bye": 3}', '{"hello": 1, "please": 1}',
-    '{"hello": 0, "please": 1, "bye": 2, "\\u001b[2K": 3}', '{"hello": 0, "please": 1, "bye": 2, "": 3}', "[1, 2]", "7", "null"])
+    '{"hello": 1000000000000, "please": 1, "bye": 2}', '{"hello": true, "please": 2, "bye": 3}',
+    '{"hello": 1, "please": 1}', '{"hello": 0, "please": 1, "bye": 2, "\\u001b[2K": 3}',
+    '{"hello": 0, "please": 1, "bye": 2, "": 3}', "[1, 2]", "7", "null"])
 def test_a_sign_map_with_nonsense(good, content):
     path = good("sign map")
     path.write_text(content)

@@ -235,7 +235,7 @@ def extract(
     overwrite:bool=False, # remove what was extracted into `out` before
     progress:bool=True, # show a progress bar
 ) -> Extraction:
-    "Turn recordings into a dataset. Raises `InputError` if none of them gives a clip; otherwise the bad ones are in `faults`."
+    "Turn recordings into a dataset. Raises `InputError` if none gives a clip now; otherwise bad ones are in `faults`."
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs: must be at least 1, received {jobs}; leave it out to use every core")
     found, folder = find_sources(sources), Path(out)

@@ -303,7 +303,8 @@ def draw_splits(
             column, text = signers.index(signer), "black" if name == "validation" else "white"
             for row in np.flatnonzero(table[signer]).tolist():
                 ax.add_patch(Rectangle((column - .48, row - .46), .96, .92, color=colours[name]))
-                if len(signs) <= 60: ax.text(column, row, str(table[signer].iloc[row]), ha="center", va="center", color=text)
+                if len(signs) > 60: continue
+                ax.text(column, row, str(table[signer].iloc[row]), ha="center", va="center", color=text)
     ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), 
            title=" · ".join(f"{name} {len(part)}" for name, part in splits.parts.items()))
     ax.set_yticks(range(len(signs)), signs, parse_math=False)

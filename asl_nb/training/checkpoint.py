@@ -152,7 +152,7 @@ def check_like(
             if key not in saved or key not in live: raise ValueError(f"{name}.{key} is missing or unknown")
             check_like(saved[key], live[key], f"{name}.{key}")
     elif isinstance(live, (list, tuple)) and isinstance(saved, (list, tuple)) and len(saved) == len(live):
-        for number, (one, other) in enumerate(zip(saved, live, strict=True)): check_like(one, other, f"{name}.{number}")
+        for number, pair in enumerate(zip(saved, live, strict=True)): check_like(*pair, f"{name}.{number}")
     else:
         kinds = (int, float) if isinstance(live, (int, float)) else type(live)
         right = isinstance(saved, kinds) and not isinstance(live, (dict, list, tuple))

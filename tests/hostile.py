@@ -410,7 +410,7 @@ def run_folder():
     from asl_nb.training.trainer import train
     folder = Path(tempfile.mkdtemp(prefix="asl_nb-hostile-"))
     config = TrainingConfig.best(synthetic_signers=4, synthetic_clips=1, signs="hello,please,bye", epochs=2, dim=16,
-                                 out=str(folder), device="cpu")
+                                 epoch_steps=1, out=str(folder), device="cpu")
 
     def keep(trainer):
         if len(trainer.history) == 1:

@@ -169,6 +169,21 @@ def test_an_order_is_a_function_of_seed_and_epoch(budget, world_size):
     assert list(other) == walked[1], "a start holds for one epoch"
 
 
+@settings(max_examples=100, deadline=None)
+@given(frames=st.lists(st.integers(1, 20), min_size=4, max_size=60), least=st.integers(1, 40),
+       budget=st.none() | st.integers(1, 60), world_size=st.integers(1, 4), epoch=st.integers(0, 3))
+def test_few_clips_make_as_many_batches_as_asked_for_and_many_clips_the_same_as_ever(
+        frames, least, budget, world_size, epoch):
+    lengths, rules = np.array(frames), dict(batch_size=3, frame_budget=budget, shuffle=True, seed=7)
+    once = BatchPlan(**rules).lay_out(lengths, epoch, world_size)
+    often = BatchPlan(**rules, least_batches=least).lay_out(lengths, epoch, world_size)
+    assert len(often) == max(least, len(once)) and min(map(len, often)) >= world_size
+    if len(once) >= least: assert all(np.array_equal(one, other) for one, other in zip(once, often, strict=True))
+    passes = sum(map(len, often))/len(frames)
+    counts = np.bincount(np.concatenate(often), minlength=len(frames))
+    assert passes - 1 <= counts.min() and counts.max() <= passes + 1
+
+
 def test_more_processes_share_the_same_batches():
     frames = common_lengths(10_000)
     plan = BatchPlan(batch_size=24, shuffle=True, seed=1)

@@ -79,7 +79,7 @@ def test_configurations_of_earlier_runs_are_read():
     same = {name: value for name, value in EARLIER.items() if name not in RENAMED}
     assert json.loads(json.dumps({name: getattr(config, name) for name in same})) == same
     objects = dict(optimizer={"lr": 1e-3}, scheduler={}, criterion={})
-    assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == config
+    assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == replace(config, epoch_steps=1)
 
 
 def test_the_table_of_earlier_names_is_complete_and_has_no_field_of_today():
@@ -159,3 +159,11 @@ def test_a_quick_version_of_a_quick_version_is_the_same():
     quick = TrainingConfig.guide(max_samples=50).quick_version()
     assert (quick.epochs, quick.max_samples, quick.quick, quick.recipe) == (2, 50, True, "guide")
     assert quick.quick_version() == quick
+    assert TrainingConfig.best().quick_version().epoch_steps == 1
+
+
+def test_an_epoch_of_an_earlier_run_was_one_pass():
+    assert TrainingConfig.best().epoch_steps > TrainingConfig.guide().epoch_steps == 1
+    objects = dict(optimizer={"lr": 1e-3}, scheduler={}, criterion={})
+    assert TrainingConfigSection.model_validate({"recipe": "best", **objects}).as_config().epoch_steps == 1
+    assert TrainingConfigSection.model_validate({"epoch_steps": 7, **objects}).as_config().epoch_steps == 7

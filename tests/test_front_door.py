@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     "A small model, trained for one epoch."
     out = tmp_path_factory.mktemp("run")
     config = asl_nb.TrainingConfig(signs="hello,please", synthetic_signers=3, synthetic_clips=1, epochs=1, dim=32,
-                                   batch_size=4, out=out, device="cpu")
+                                   epoch_steps=1, batch_size=4, out=out, device="cpu")
     return asl_nb.train(config, report=lambda line: None)
 
 
@@ -107,7 +107,7 @@ def test_predicting_with_an_exported_model_needs_no_torch(exported, clip):
 
 
 def test_predicting_with_a_trained_model_needs_torch_and_little_else(run, clip):
-    assert loaded_by(PREDICT, run.files.weights, clip) <= {"torch", "numpy", "pyarrow"}
+    assert loaded_by(PREDICT, run.files.weights, clip) <= {"torch", "numpy", "pyarrow", "pydantic"}
 
 
 def test_both_kinds_of_file_predict_the_same(run, exported, clip):

@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
     from asl_nb.training.trainer import train
     place = tmp_path_factory.mktemp("live")
     shutil.copy(ROOT/"nbs"/"tutorials"/"live.ipynb", place/"live.ipynb")
-    train(TrainingConfig(signs="hello,please,mom", epochs=2, synthetic_signers=4, synthetic_clips=1, dim=16,
-                         out=str(place/"models")), report=lambda line: None)
+    train(TrainingConfig(signs="hello,please,mom", epochs=2, epoch_steps=1, synthetic_signers=4,
+                         synthetic_clips=1, dim=16, out=str(place/"models")), report=lambda line: None)
     return place
 
 

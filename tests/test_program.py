@@ -16,7 +16,7 @@ from asl_nb.cli import app
 from asl_nb.training.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["--dim", "32", "--epochs", "2", "--batch-size", "16"]
+SMALL = ["--dim", "32", "--epochs", "2", "--epoch-steps", "1", "--batch-size", "16"]
 
 
 def asl_nb(*words, cwd=None, check=True, env=None):

@@ -15,7 +15,7 @@ from asl_nb.training.manifest import read_manifest
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validation-share", "0.3", "--dim", "16",
-       "--epochs", "4", "--batch-size", "16"]
+       "--epochs", "4", "--epoch-steps", "6", "--batch-size", "16"]
 
 
 def start(*words, launcher=("-m", "asl_nb")):

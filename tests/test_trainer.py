@@ -98,6 +98,14 @@ def test_the_averaged_weights_are_kept_and_follow_their_decay(make_trainer):
     assert_close(next(trainer.finish().model.parameters()), kept)
 
 
+def test_an_epoch_has_enough_steps_and_says_how_often_it_shows_each_clip(make_trainer):
+    lines, trainer = [], make_trainer(epoch_steps=9, epochs=2)
+    clips, trainer.report = len(trainer.splits.train), lines.append
+    trainer.fit()
+    assert trainer.steps == 2*9 > 2*-(-clips//8) and len(trainer.history) == 2
+    assert lines[0] == f"few clips  {clips:>6} training clips, each shown {9*8/clips:.1f} times in an epoch of 9 steps"
+
+
 def train_batches(trainer, batches):
     "The state after these batches: weights, running statistics, counters, average, steps, and the next random numbers."
     torch.manual_seed(7)

@@ -21,8 +21,10 @@ def readable(
     def shown(sign:str) -> str:
         as_it_is = sign.isprintable() or sign in JOINERS or unicodedata.category(sign) == "Zs"
         return sign if as_it_is else sign.encode("unicode_escape").decode()
-    if len(text) > most: text = f"{text[:2*most//3]} … {text[-(most//3):]}"
-    return text if text.isprintable() else "".join(map(shown, text))
+    def cut(text:str) -> str:
+        return text if len(text) <= most else f"{text[:2*most//3]} … {text[3 - most//3:]}"
+    text = cut(text)
+    return text if text.isprintable() else cut("".join(map(shown, text)))
 
 # %% ../../nbs/core/01_errors.ipynb #c006
 class InputError(ValueError):

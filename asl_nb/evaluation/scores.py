@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['predict_logits', 'accuracy', 'Score', 'Evaluation', 'score', 'score_groups', 'Predictions', 'predict_dataset',
-           'evaluate', 'signer_bootstrap_ci', 'confusion_matrix', 'confusion_counts', 'draw_confusion',
+           'evaluate', 'bootstrap_ci', 'signer_bootstrap_ci', 'confusion_matrix', 'confusion_counts', 'draw_confusion',
            'load_evaluation_clips', 'evaluate_folder']
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c003
@@ -155,6 +155,20 @@ def evaluate(
     return predict_dataset(model, classes, dataset, batch_size).evaluate()
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c028
+def bootstrap_ci(
+    clips:np.ndarray, # `(P,)` int64, clips of each signer
+    recognised:np.ndarray, # `(P,)` how many of them were recognised
+    level:float=.95, # share of the resampled accuracies inside
+    resamples:int=2000,
+    seed:int=0,
+) -> tuple[float, float]|None: # lowest and highest accuracy; None for a single signer, and without any clip
+    "Between which accuracies other signers would probably have come out."
+    if len(clips) < 2 or not np.all(clips): return None
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(clips), np.full(len(clips), 1/len(clips)), resamples) # (resamples, P)
+    low, high = np.quantile(drawn@recognised/(drawn@clips), [(1 - level)/2, (1 + level)/2])
+    return float(low), float(high)
+
 def signer_bootstrap_ci(
     correct:Sequence[bool]|np.ndarray, # `(N,)` bool, whether each clip was recognised
     participants:Sequence[str], # `(N,)` whose clip it is
@@ -162,14 +176,10 @@ def signer_bootstrap_ci(
     resamples:int=2000,
     seed:int=0,
 ) -> tuple[float, float]|None: # lowest and highest accuracy; None for a single signer
-    "Between which accuracies other signers would probably have come out."
-    names, signer = np.unique(participants, return_inverse=True)
-    if len(names) < 2: return None
+    "The same, from a list of clips."
+    signer = np.unique(participants, return_inverse=True)[1]
     clips, recognised = np.bincount(signer), np.bincount(signer, weights=np.asarray(correct))
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1/len(names)), resamples) # (resamples, signers)
-    low, high = np.quantile(drawn@recognised/(drawn@clips), [(1 - level)/2, (1 + level)/2])
-    return float(low), float(high)
+    return bootstrap_ci(clips, recognised, level, resamples, seed)
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c033
 def confusion_matrix(

@@ -10,28 +10,28 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from ..core.errors import InputError
-from .manifest import Manifest, read_manifest
+from ..core.errors import InputError, readable
+from .manifest import Manifest, TestScores, read_manifest
 
 # %% ../../nbs/training/12_runs.ipynb #c003b
-if TYPE_CHECKING: from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/training/12_runs.ipynb #c009
 @dataclass(frozen=True)
 class Run:
     "A run as its manifest tells it."
-    name: str # the run's own name, with the folders that lead to it
+    name: str # the run's own name, with the folders that lead to it, as it can be shown
     path: Path # the manifest
     manifest: Manifest
 
     @property
-    def score(self) -> dict[str, Any]: # empty while the run is not over
+    def score(self) -> TestScores: # empty while the run is not over
         "What was measured on the test signers."
-        return self.manifest.final_results.test if self.manifest.final_results else {}
+        return self.manifest.final_results.test if self.manifest.final_results else TestScores()
 
 def find_runs(
     folder: Path | str, # looked through with all folders inside
@@ -45,7 +45,7 @@ def find_runs(
     begun = set(folder.rglob("*_manifest.json")) - finished
     for path in sorted(final | begun, key=lambda path: path.name):
         name = path.name.removesuffix("_manifest.json").removesuffix("_final")
-        name = (path.parent.relative_to(folder)/name).as_posix()
+        name = readable((path.parent.relative_to(folder)/name).as_posix())
         try: runs[name] = Run(name, path, read_manifest(path))
         except InputError as error: faults.append(str(error))
     if not runs:
@@ -74,8 +74,9 @@ def _row(run: Run, letter: str) -> dict[str, object]:
 
 def runs_table(
     runs: Mapping[str, Run], # of `find_runs`
-) -> pd.DataFrame: # index: name; accuracies from 0 to 1
+) -> "pd.DataFrame": # index: name; accuracies from 0 to 1
     "One row per run: runs scored on the same clips together, the best of them first."
+    import pandas as pd
     exams: dict[str | None, list[Run]] = {}
     for run in runs.values(): exams.setdefault(run.manifest.reproduction.data_sha256.get("test"), []).append(run)
     rows: dict[str, dict[str, object]] = {}
@@ -97,11 +98,12 @@ def draw_runs(
     losses, accuracies = figure.subplots(1, 2)
     for number, run in enumerate(runs):
         history, colour = run.manifest.training_history, f"C{number%10}"
-        epochs = range(1, len(history.train_losses) + 1)
-        label = run.name.removesuffix("/" + Path(run.name).name)
-        losses.plot(epochs, history.train_losses, color=colour, marker=".", label=label)
-        accuracies.plot(epochs, [100*each for each in history.val_accuracies], color=colour, marker=".")
-        if run.score: accuracies.plot(len(epochs), 100*run.score["top1"], "*", color=colour, markersize=12)
+        label = run.name.removesuffix("/" + Path(run.name).name).replace("$", r"\$") # else read as a formula
+        for axis, curve, factor, name in ((losses, history.train_losses, 1, label),
+                                          (accuracies, history.val_accuracies, 100, None)):
+            axis.plot(range(1, len(curve) + 1), [factor*each for each in curve], color=colour, marker=".", label=name)
+        epochs, test = len(history.train_losses), run.score.get("top1")
+        if test is not None: accuracies.plot(epochs, 100*test, "*", color=colour, markersize=12)
     losses.set(title="Training loss", xlabel="epoch", ylabel="mean per clip")
     accuracies.set(title="Validation signers (line), test signers (star)", xlabel="epoch", ylabel="recognised, %",
                    ylim=(0, 103))
@@ -123,13 +125,15 @@ def run_facts(
         facts[f"{part} clips"] = recorded.clips.get(part)
         facts[f"{part} fingerprint"] = (recorded.data_sha256.get(part) or "unknown")[:8]
     facts |= {f"version of {name}": version for name, version in recorded.package_versions.items()}
-    return facts | {"git revision": recorded.git_revision, "device": recorded.hardware.get("device")}
+    facts |= {"git revision": recorded.git_revision, "device": recorded.hardware.get("device")}
+    return {readable(name): readable(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 def difference_between(
     first: Run,
     second: Run,
-) -> pd.DataFrame: # index: what; columns: the two runs' names
+) -> "pd.DataFrame": # index: what; columns: the two runs' names
     "Everything in which two runs differ that could explain their scores."
+    import pandas as pd
     one, two = run_facts(first), run_facts(second)
     differing = [name for name in one | two if one.get(name) != two.get(name)]
     columns = {run.name: [facts.get(name) for name in differing] for run, facts in ((first, one), (second, two))}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUICK_SIGNS', 'OnEpochEnd', 'load_data', 'signs_to_train', 'batch_transform', 'average_of', 'make_loaders',
            'TrainerState', 'TrainerCheckpoints', 'TrainerEpochs', 'TrainingRun', 'Trainer', 'new_run_files', 'train',
-           'name_run', 'resume', 'describe_splits', 'describe_start']
+           'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
 
 # %% ../../nbs/training/10_trainer.ipynb #c003
 import math
@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader
 
 from ..core.errors import InputError
 from ..core.files import partial_files
-from ..data.batches import Batch, BatchPlan, ProcessShare, balanced_weights, plan_loader
+from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, balanced_weights,
+                                 plan_loader)
 from ..data.datasets import Splits, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, stratified_sample
@@ -38,7 +39,7 @@ from ..network.weights import load_model, load_pretrained, save_model
 from .augmentation import augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
                                         random_states, restore_random_states, save_checkpoint)
-from .configuration import AugmentationConfig, TrainingConfig, config_from
+from .configuration import AugmentationConfig, TrainingConfig, config_from, recorded
 from .engine import Engine, optimisations
 from .hardware import seed_everything
 from .loop import EpochProgress, StepResult, train_epoch, validate_epoch
@@ -114,7 +115,7 @@ def make_loaders(
     people, labels = splits.train.participants, splits.train.labels.tolist()
     plan = BatchPlan(batch_size=config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
                      frame_budget=config.frame_budget and config.frame_budget*config.accumulation_steps,
-                     length_jitter=config.length_jitter,
+                     length_jitter=config.length_jitter, least_batches=config.epoch_steps,
                      weights=balanced_weights(people, labels, config.balance) if config.balance else None)
     train_loader = plan_loader(splits.train, plan, share, **reading)
     if not len(splits.validation): return train_loader, None
@@ -267,6 +268,7 @@ class Trainer(TrainerEpochs):
     ) -> TrainingHistory:
         "Train until the run is over; however it ends, the best weights and a checkpoint are on disk."
         loader, val_loader = make_loaders(self.config, self.splits, self.engine)
+        for line in describe_epoch(loader): self.report(line)
         with listen_for_stop() as stop:
             while not self.is_over:
                 try: self.run_epoch(loader, val_loader, stop)
@@ -286,7 +288,7 @@ class Trainer(TrainerEpochs):
             save_model(self.files.weights, model, classes)
         test = evaluate(model, classes, self.splits.test, batch_size)
         results = {"stopped_early": len(self.history) < self.config.epochs, "test": test.as_dict(),
-                   "temperature": model.temperature, "skipped_steps": self.engine.skipped,
+                   "temperature": model.temperature, "steps": self.steps, "skipped_steps": self.engine.skipped,
                    "seconds": round(self.seconds, 1)}
         write_manifest(self.files.final_manifest, self.manifest(results))
         folder, names = self.files.weights.parent, (self.files.name, self.files.plot.name)
@@ -350,7 +352,8 @@ def resume(
 ) -> TrainingRun|None: # None in all but the main process
     "Go on with a run that was broken off, with the configuration it was started with."
     content, file = load_checkpoint(path)
-    return train(replace(config_from(content["config"]), out=str(file.parent)), report, (content, file), on_epoch_end)
+    config = replace(config_from(recorded(content["config"])), out=str(file.parent))
+    return train(config, report, (content, file), on_epoch_end)
 
 # %% ../../nbs/training/10_trainer.ipynb #c040
 def describe_splits(splits:Splits) -> list[str]:
@@ -369,6 +372,14 @@ def describe_splits(splits:Splits) -> list[str]:
         count = sum(splits.excluded.values())
         lines.append(f"excluded   {count:>6} test clips of signs that no training signer makes: {listed}")
     return lines + [f"skipped    {line}" for line in splits.skipped]
+
+def describe_epoch(loader:DataLoader[Batch]) -> list[str]: # none, if an epoch is one pass over the clips
+    "How often an epoch shows each training clip, in a line for a person."
+    sampler = cast(BucketBatchSampler, loader.batch_sampler)
+    clips, shown = len(sampler.lengths), sum(map(len, sampler.batches))
+    if shown <= clips: return []
+    return [f"few clips  {clips:>6} training clips, each shown {shown/clips:.1f} times in an epoch of "
+            f"{len(sampler)} steps"]
 
 def describe_start(path:str, known:list[str]) -> str:
     "Where the weights come from, in a line for a person."

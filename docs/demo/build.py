@@ -87,8 +87,8 @@ def page_command(
     "The model, some clips and demo.json."
     with tempfile.TemporaryDirectory() as folder:
         if model is None:
-            config = TrainingConfig(recipe="best", signs=",".join(SIGNS), epochs=epochs, synthetic_signers=10,
-                                    ema_decay=.95, out=folder)
+            config = TrainingConfig(recipe="best", signs=",".join(SIGNS), epochs=epochs, epoch_steps=1,
+                                    synthetic_signers=10, ema_decay=.95, out=folder)
             model = named(lambda: train(config, report=typer.echo).files.weights)
         typer.echo(f"the page's data is in {named(write_page_data, model, out)}")
 

@@ -31,13 +31,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .core.errors import InputError
-from .core.files import atomic_write
+from .core.files import FILE_LIMITS, atomic_write
 from .core.progress import progress_bar
 from .data.batches import collate_clips, frame_mask
 from .data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from .data.resampling import evenly_spaced, spaced_index
 from .data.synthetic import Signer, perform
-from .evaluation.prediction import ExportedModel, ONNX_FORMAT, load_exported, load_onnx_library, open_session
+from .evaluation.prediction import (ONNX_FORMAT, ExportedModel, fault_of_graph, load_exported,
+                                          load_onnx_library, open_session)
 from .evaluation.scores import load_evaluation_clips
 from .network.model import ASLModel
 from .network.preprocessing import PointSelection
@@ -383,10 +384,12 @@ def write_onnx(
     clips:Sequence[np.ndarray]=(), # recordings to compare on, beside the made-up ones
     progress:bool=True, # show a progress bar
 ) -> Export:
-    "Write a graph and its metadata, if it answers like the model. Raises `InputError` if it does not."
+    "Write a graph and its metadata, if it can be opened and answers like the model. Raises `InputError` otherwise."
     graph, quantize = deepcopy(graph), metadata["quantized"] or None
     load_onnx_library("onnx").helper.set_model_props(graph, metadata)
     content = graph.SerializeToString()
+    doubt = fault_of_graph(content) or "is too large to be opened"*(len(content) > FILE_LIMITS["exported model"])
+    if doubt: raise InputError(f"{path}: not written, the graph {doubt}; export another network, or with other versions")
     exported = OnnxModel(ExportedModel(open_session(content), metadata))
     parity = compare(deepcopy(model).cpu().float().eval(), exported, clips, progress)
     if fault := parity.fault(quantize):

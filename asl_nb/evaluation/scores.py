@@ -23,6 +23,7 @@ from ..core.errors import InputError
 from ..data.batches import make_loader
 from ..data.datasets import ClipDataset, load_folder
 from ..data.layout import dataset_layout
+from .prediction import check_logits
 from ..network.model import ASLModel
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c101
@@ -35,14 +36,16 @@ def predict_logits(
     dataset:ClipDataset, # `N` clips
     batch_size:int=32,
 ) -> Tensor: # `(N, K)` on the CPU, in the order of the dataset
-    "Score every clip of a dataset."
+    "Score every clip of a dataset. Raises `InputError` for logits that are not finite."
     device = next((weight.device for weight in model.parameters()), "cpu") # an exported model has no PyTorch parameters
     training = model.training
     model.eval()
     try:
-        return torch.cat([model(batch.landmarks.to(device), batch.lengths.to(device)).cpu()
-                          for batch in make_loader(dataset, batch_size)])
+        logits = torch.cat([model(batch.landmarks.to(device), batch.lengths.to(device)).cpu()
+                            for batch in make_loader(dataset, batch_size)])
     finally: model.train(training)
+    check_logits(logits)
+    return logits
 
 # %% ../../nbs/evaluation/01_scores.ipynb #c009
 def accuracy(

@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'CURVES', 'MANY_FACE_POINTS', 'POINT_SETS', 'GUIDE_AXES', 'GUIDE_FEATURES', 'JOINTS', 'ENDS', 'PAIRS',
-           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'finger_joints',
-           'feature_names', 'feature_count']
+           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'Classes', 'Temperature',
+           'DataKind', 'finger_joints', 'feature_names', 'feature_count']
 
 # %% ../../nbs/network/00_choices.ipynb #h003
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field
+
+from ..core.names import Name
 from ..data.landmarks import FACE_CURVES, LEFT_HAND_POINTS, NOSE_TIP, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
 
 # %% ../../nbs/network/00_choices.ipynb #c031
@@ -63,3 +67,14 @@ BLOCKS = ("tcn", "lstm", "attention", "conv", "transformer")
 LARGEST = {"num_classes": 10_000, "max_len": 10_000, "longest_gap": 10_000, "dim": 2_048, "num_heads": 256,
            "kernel_size": 255, "dilations": 256} # setting -> its largest value
 MOST_BLOCKS = 32 # of each kind
+
+# %% ../../nbs/network/00_choices.ipynb #h017
+def _different(names:tuple[str, ...]) -> tuple[str, ...]:
+    "The names, if none stands twice among them."
+    if len(set(names)) == len(names): return names
+    raise ValueError("should be different names")
+
+Classes = Annotated[tuple[Name, ...], Field(min_length=2, max_length=LARGEST["num_classes"], strict=False),
+                    AfterValidator(_different)]
+Temperature = Annotated[float, Field(ge=.01, le=100, allow_inf_nan=False)]
+DataKind = Literal["synthetic", "recordings"] # what a model has been trained on

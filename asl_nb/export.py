@@ -389,7 +389,8 @@ def write_onnx(
     load_onnx_library("onnx").helper.set_model_props(graph, metadata)
     content = graph.SerializeToString()
     doubt = fault_of_graph(content) or "is too large to be opened"*(len(content) > FILE_LIMITS["exported model"])
-    if doubt: raise InputError(f"{path}: not written, the graph {doubt}; export another network, or with other versions")
+    if doubt:
+        raise InputError(f"{path}: not written, the graph {doubt}; export another network, or with other versions")
     exported = OnnxModel(ExportedModel(open_session(content), metadata))
     parity = compare(deepcopy(model).cpu().float().eval(), exported, clips, progress)
     if fault := parity.fault(quantize):

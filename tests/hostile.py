@@ -2,8 +2,8 @@
 
 Used by `tests/test_hostile.py`, which holds one fault after the other, and by `tests/fuzz.py`, which makes a thousand
 at random. What a reader may do with a file: refuse it in one line (`InputError`), or accept it and answer right.
-Nothing else: no other error, no answer that is not finite, no minute of work, no memory far beyond the file's own size, and no
-file touched outside.
+Nothing else: no other error, no answer that is not finite, no minute of work, no memory far beyond the file's own size,
+and no file touched outside.
 """
 import csv
 import io

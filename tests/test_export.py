@@ -130,8 +130,10 @@ def changed(small, out, **metadata):
 @pytest.mark.parametrize("metadata, message", [
     ({"format": "asl_nb onnx 2"}, "format is 'asl_nb onnx 2'"), ({"format": None}, "not of asl_nb"),
     ({"landmark_count": "478"}, "other landmarks"),
-    ({"temperature": "nan"}, "field temperature: received 'nan'"), ({"temperature": None}, "field temperature is missing"),
-    ({"classes": "[]"}, "field classes: .* at least 2"), ({"classes": '["a", "a"]'}, "field classes: .* different names"),
+    ({"temperature": "nan"}, "field temperature: received 'nan'"),
+    ({"temperature": None}, "field temperature is missing"),
+    ({"classes": "[]"}, "field classes: .* at least 2"),
+    ({"classes": '["a", "a"]'}, "field classes: .* different names"),
     ({"classes": '["a", "b"]'}, "contradicts the graph"), ({"classes": "{"}, "field classes: .*JSON"),
     ({"max_len": "0"}, "field max_len: received '0'")])
 def test_other_metadata_is_refused(small, tmp_path, metadata, message):

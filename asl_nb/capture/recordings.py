@@ -256,7 +256,8 @@ def _read_record(folder:Path) -> dict[str, Any]: # settings, extractor, recordin
         return {"settings": {}, "extractor": None, "recordings": {}, "faults": {}}
     content = check_content(ExtractionRecord, read_json(path, "record", cure, cure, most=4*MB), path, cure)
     clips = [clip.path for recording in content.recordings.values() for clip in recording.clips]
-    for place in {*map(os.path.dirname, clips), *(clip for clip in clips if os.path.islink(os.path.join(folder, clip)))}:
+    links = (clip for clip in clips if os.path.islink(os.path.join(folder, clip)))
+    for place in {*map(os.path.dirname, clips), *links}:
         if not stays_inside(folder, place): raise InputError(f"{path}: {place} leads out of the folder; {cure}")
     return content.model_dump(exclude_unset=True)
 

@@ -123,7 +123,8 @@ def fault_of_graph(
     used = {f"{node.domain}.{node.op_type}".lstrip(".") for node in model.graph.node}
     if any(tensor.data_location or tensor.external_data for tensor in tensors): return "reads numbers from another file"
     if others := used - ONNX_OPERATORS: return f"has the operator {min(others)}, which no export needs"
-    if model.functions or model.training_info or model.graph.sparse_initializer: return "has functions or sparse tensors"
+    if model.functions or model.training_info or model.graph.sparse_initializer:
+        return "has functions or sparse tensors"
     inside = ("g", "sparse_tensor", "graphs", "tensors", "sparse_tensors")
     if any(field.name in inside for each in attributes for field, _ in each.ListFields()): return "has a graph inside"
     return "" if max(len(model.graph.node), len(tensors)) <= MOST_PARTS else f"has more than {MOST_PARTS:,} parts"

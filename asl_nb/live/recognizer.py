@@ -279,8 +279,7 @@ class Recognizer:
         frame:np.ndarray, # `(543, 3)`, NaN = not seen
         seconds:float, # when it was taken
     ) -> list[Event]: # what has happened; usually nothing
-        frame = check_frame(frame)
-        check_coordinates("a frame", frame)
+        check_coordinates("a frame", frame := check_frame(frame))
         frames, gap = self.pace(mirror_clip(frame) if self.mirrored else frame, float(seconds))
         events:list[Event] = []
         if gap is not None:

@@ -1,8 +1,8 @@
 """Files of every kind that the program reads, ways to damage them, and a process with limits to read them in.
 
 Used by `tests/test_hostile.py`, which holds one fault after the other, and by `tests/fuzz.py`, which makes a thousand
-at random. What a reader may do with a file: refuse it in one line (`InputError`), or accept it and answer right. Nothing
-else: no other error, no answer that is not finite, no minute of work, no memory far beyond the file's own size, and no
+at random. What a reader may do with a file: refuse it in one line (`InputError`), or accept it and answer right.
+Nothing else: no other error, no answer that is not finite, no minute of work, no memory far beyond the file's own size, and no
 file touched outside.
 """
 import csv
@@ -558,7 +558,8 @@ def make_pose(folder):
     from asl_nb.data.landmarks import PARTS
     formats = [import_module(f"pose_format{part}") for part in ("", ".numpy", ".pose_header")]
     names = [f"P{number}" for number in range(21)]
-    parts = [formats[2].PoseHeaderComponent(f"{side}_HAND_LANDMARKS", names, [], [], "XYZC") for side in ("LEFT", "RIGHT")]
+    parts = [formats[2].PoseHeaderComponent(f"{side}_HAND_LANDMARKS", names, [], [], "XYZC")
+             for side in ("LEFT", "RIGHT")]
     clip = clip_of()
     points = np.concatenate([clip[:, PARTS[part]] for part in ("left_hand", "right_hand")], 1)*(640, 480, 1)
     body = formats[1].NumPyPoseBody(30, points[:, None].astype(np.float32), np.ones((len(clip), 1, 42), np.float32))

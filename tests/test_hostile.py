@@ -151,8 +151,8 @@ def test_an_exported_model_reads_no_other_file(good, monkeypatch):
 # --- memory and time that a file asks for ----------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("name", "value"), [("dim", 8192), ("lstm_layers", 10**9), ("conv_blocks", 10**9),
-    ("max_len", 10**12), ("num_classes", 10**9), ("kernel_size", 10**9), ("dilations", [10**12]*3), ("blocks", ["x"]*10**5), ("dim", "192"),
-    ("num_heads", 0), ("dim", float("nan")), ("unknown", 1)])
+    ("max_len", 10**12), ("num_classes", 10**9), ("kernel_size", 10**9), ("dilations", [10**12]*3), ("blocks", ["x"]*10**5),
+    ("dim", "192"),     ("num_heads", 0), ("dim", float("nan")), ("unknown", 1)])
 def test_settings_ask_for_too_much(good, name, value):
     import torch
     path = good("weights")

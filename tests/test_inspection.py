@@ -65,9 +65,9 @@ def test_healthy_clips_are_not_suspected():
      "frozen"),
     (lambda clip: np.nan_to_num(clip), "constant"),
     (lambda clip: np.where(np.isin(np.arange(543), np.r_[468:489, 522:543])[:, None], np.nan, clip), "no hands"),
-    (lambda clip: np.full_like(clip, np.nan), "no hands"),
+    (lambda clip: np.full_like(clip, np.nan), "nobody, no hands"),
     (lambda clip: np.zeros_like(clip), "frozen, constant"),
-    (lambda clip: np.full_like(clip[:1], np.nan), "no hands, one frame")])
+    (lambda clip: np.full_like(clip[:1], np.nan), "nobody, no hands, one frame")])
 def test_suspicions(spoil, expected):
     assert suspicions(spoil(HEALTHY.clips[0].copy())) == expected
 

@@ -27,7 +27,7 @@ from .video import load_library
 from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.clips import MAX_FRAMES, read_clip
+from ..data.clips import MAX_FRAMES, check_coordinates, read_clip
 from ..data.store import processes
 
 # %% ../../nbs/capture/06_extraction.ipynb #extrac01
@@ -67,7 +67,9 @@ def read_source(
     if seconds is not None and len(seconds) > 1: rate = 1/float(np.median(np.diff(seconds)))
     known = {"frames": len(clip), "frames_per_second": None if seconds is None else round(rate, 3),
              "seen": seen_shares(clip), "notes": clip_notes(clip)}
-    return clip, facts | known, cut_clip(clip, path, rate, config.segment)
+    pieces = cut_clip(clip, path, rate, config.segment)
+    for piece in pieces: check_coordinates(path, clip[piece])
+    return clip, facts | known, pieces
 
 def cut_clip(
     clip:np.ndarray, # `(T, 543, 3)`
@@ -81,8 +83,8 @@ def cut_clip(
         raise InputError(f"{path}: no hand does anything in it; extract it without cutting it into segments, "
                          "or record again")
     if max(piece.stop - piece.start for piece in pieces) > MAX_FRAMES:
-        raise InputError(f"{path}: {len(clip)} frames are more than a clip can hold; cut it into segments, "
-                         "or into several videos")
+        raise InputError(f"{path}: {len(clip):,} frames are more than a clip can hold, at most {MAX_FRAMES:,}; "
+                         "cut it into segments, or into several videos")
     return pieces
 
 # %% ../../nbs/capture/06_extraction.ipynb #c079
@@ -158,7 +160,7 @@ def _check_settings(
         made.remove(extracted)
         made.settings, made.extractor, made.faults, extracted = {}, None, {}, []
     pairs = [(name, made.settings[name], value) for name, value in asdict(config).items() if name in made.settings]
-    if made.extractor and facts: pairs.append(("MediaPipe", made.extractor.get("version"), facts["version"]))
+    if made.extractor and facts: pairs.append(("MediaPipe", made.extractor["version"], facts["version"]))
     for name, before, now in pairs:
         if extracted and before != now:
             raise InputError(f"{made.folder}: was made with {name} {before}, not {now}; use the same, "
@@ -235,7 +237,7 @@ def extract(
     overwrite:bool=False, # remove what was extracted into `out` before
     progress:bool=True, # show a progress bar
 ) -> Extraction:
-    "Turn recordings into a dataset. Raises `InputError` if none gives a clip now; otherwise bad ones are in `faults`."
+    "Turn recordings into a dataset. Raises `InputError` if none of them has a clip; else the bad ones are in `faults`."
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs: must be at least 1, received {jobs}; leave it out to use every core")
     found, folder = find_sources(sources), Path(out)
@@ -245,12 +247,12 @@ def extract(
     result, tasks, _ = Extraction(folder), [], labelling.table # a table that cannot be read stops everything
     for source in found:
         try: tasks.append((source, labelling(source)))
-        except InputError as error: result.faults[source.name] = str(error)
+        except InputError as error: result.faults[readable(source.name)] = str(error)
     made = Recordings(folder)
     with only_writer(folder):
         _check_settings(made, config, extractor_facts() if "video" in kinds else made.extractor, overwrite)
         _collect(_Run(made, tasks, config, result), jobs, progress)
-    if not result.clips + result.kept:
+    if not result.clips + result.kept: # what earlier calls have filed is no success of this one
         first = next(iter(result.faults.values()))
         raise InputError(f"{folder}: none of the {len(found)} recordings gave a clip; the first: {first}")
     result.participants = tuple(dict.fromkeys(made.table().participant_id))
@@ -273,7 +275,7 @@ def write_overlays(
         clips = [(clip["start"], read_clip(made.folder/clip["path"])) for clip in record["clips"]]
         frames = np.concatenate([start + np.arange(len(clip)) for start, clip in clips])
         seconds, clip = frames/(record["frames_per_second"] or 30), np.concatenate([clip for _, clip in clips])
-        figure = draw_over(source.path, clip, seconds, count, bool(made.settings.get("mirrored")))
+        figure = draw_over(source.path, clip, seconds, count, made.settings.get("mirrored", False))
         path = Path(out)/f"{source.name}.png"
         figure.set_size_inches(*2*figure.get_size_inches()) # large enough to see single fingers
         try:

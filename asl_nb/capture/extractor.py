@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .video import load_library, read_video, silence_stderr, video_facts
+from .video import check_length, load_library, read_video, silence_stderr, video_facts
 from ..core.errors import InputError
 from ..core.progress import progress_bar
 from ..data.drawing import draw_frame
@@ -121,13 +121,19 @@ def extract_video(
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)
     shown = progress_bar(images, path.name, total=max(expected, 0) or None, disable=not progress)
-    seconds, frames = zip(*[(moment, extractor(image)) for moment, image in shown])
-    clip = np.stack(frames)
+    seconds:list[float] = []
+    frames:list[np.ndarray] = []
+    for moment, image in shown:
+        check_length(path, max(len(frames) + 1, moment*(frames_per_second or 0)))
+        seconds.append(moment)
+        frames.append(extractor(image))
+    clip, pictures = np.stack(frames), len(frames)
+    frames.clear() # a long recording takes much memory
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} images; "
                          "record one person, from the hips up, in good light")
     clip, times = resample_clip(clip, np.array(seconds), frames_per_second)
-    return clip, times, facts | {"pictures": len(frames), "seconds": round(float(seconds[-1]), 3)}
+    return clip, times, facts | {"pictures": pictures, "seconds": round(float(seconds[-1]), 3)}
 
 # %% ../../nbs/capture/02_extractor.ipynb #c045
 def images_near(

@@ -7,6 +7,7 @@ __all__ = ['Extractor', 'CAMERA', 'DRAWING', 'RECORDING', 'PAGE', 'TAKING', 'BEH
            'remove_recordings', 'landmark_bytes', 'error_text', 'RecordingSession', 'Recorder']
 
 # %% ../../nbs/capture/07_recorder.ipynb #c003
+import math
 import os
 import time
 from collections import Counter
@@ -21,10 +22,11 @@ import traitlets
 
 from .extraction import ExtractionConfig
 from .extractor import LandmarkExtractor, clip_notes, extractor_facts, load_holistic, seen_shares
-from .recordings import Recordings, clip_id, file_clips, only_writer
+from .recordings import Labels, Recordings, clip_id, file_clips, only_writer
 from .video import decode_image, load_library
 from ..core.errors import InputError
 from ..core.names import parse_names
+from ..data.clips import MAX_FRAMES
 from ..data.landmarks import COLOURS, EDGES
 from ..data.resampling import resample_clip
 
@@ -45,8 +47,11 @@ class Take:
         image:np.ndarray, # `(height, width, 3)` uint8, RGB
         seconds:float, # when it was taken
     ) -> np.ndarray: # `(543, 3)` its landmarks
-        "One more image."
+        "One more image. Raises `InputError` if its time is not a number, or the take too long."
+        if not math.isfinite(seconds): raise InputError(f"an image came with the time {seconds}; record once more")
         if self.seconds and seconds <= self.seconds[-1]: seconds = self.seconds[-1] + .001
+        if max(len(self.frames), 30*(seconds - (self.seconds or [seconds])[0])) >= MAX_FRAMES:
+            raise InputError(f"the take would have more than {MAX_FRAMES:,} frames; press Stop sooner")
         self.frames.append(self.extractor(image))
         self.seconds.append(float(seconds))
         return self.frames[-1]
@@ -71,7 +76,8 @@ def keep_take(
     dataset:str|os.PathLike[str], # the folder, made if it does not exist
     take:Take, participant:str, session:str,
 ) -> str: # the name of the recording
-    "File a take. Raises `InputError` if nobody was in the image."
+    "File a take. Raises `InputError` if nobody was in the image, or for what is no name."
+    labels = Labels(take.sign, participant, session).check("the take")
     made, clip = Recordings(dataset), take.clip()
     if np.isnan(clip).all():
         raise InputError("nobody was in the image; record once more, from the hips up, in good light")
@@ -81,10 +87,9 @@ def keep_take(
     with only_writer(made.folder):
         source = f"webcam {time.strftime('%Y-%m-%d %H:%M:%S')}"
         clips = file_clips(made.folder, identity, participant, clip, [slice(0, len(clip))])
-        labels = {"sign": take.sign, "participant": participant, "session": session}
         found = {"pictures": len(take.frames), "frames": len(clip), "frames_per_second": 30,
                  "seen": seen_shares(clip), "notes": clip_notes(clip)}
-        made.add(identity, {"source": source, "kind": "webcam", **labels, **found, "clips": clips})
+        made.add(identity, {"source": source, "kind": "webcam", **labels._asdict(), **found, "clips": clips})
         made.save()
     return identity
 
@@ -351,7 +356,7 @@ class RecordingSession:
         self.dataset, self.participant, self.extractor = Path(dataset), str(participant).strip(), extractor
         self.signs, self.session = list(parse_names(signs)), str(session or time.strftime("%Y-%m-%d"))
         if not self.signs: raise InputError("signs: no sign is named; give the names of the signs to record")
-        if not self.participant: raise InputError("participant: is empty; give the name of the person who signs")
+        for sign in self.signs: Labels(sign, self.participant, self.session).check("recorder")
         self._take:Take|None = None
 
     @property
@@ -361,7 +366,8 @@ class RecordingSession:
         return self._take
 
     def begin(self, sign:str) -> None:
-        "A new take; one that was not kept is forgotten."
+        "A new take; one that was not kept is forgotten. Raises `InputError` for a sign that was not announced."
+        if sign not in self.signs: raise InputError(f"{sign}: is none of the signs to record; choose one of them")
         self._take = Take(sign, self.extractor())
 
     def keep(self) -> None:

@@ -23,7 +23,7 @@ from .errors import InputError
 # %% ../../nbs/core/02_files.ipynb #r002
 MB = 10**6
 FILE_LIMITS = { # kind of file -> bytes it may have
-    "clip": 128*MB, "table": 256*MB, "sign map": 4*MB, "list": 4*MB, "settings": 4*MB, "manifest": 32*MB,
+    "clip": 128*MB, "table": 128*MB, "sign map": 4*MB, "list": 4*MB, "settings": 4*MB, "manifest": 32*MB,
     "record": 64*MB, "result": 128*MB, "weights": 1000*MB, "checkpoint": 4000*MB, "exported model": 1000*MB,
     "spotter": 64*MB, "store summary": MB, "store index": 1000*MB, "packed clips": 10**15, "key points": MB//10,
     "pose": 128*MB, "video": 10**12}
@@ -43,7 +43,7 @@ def check_input(
     if state.st_size > FILE_LIMITS[kind]:
         raise InputError(f"{path}: has {state.st_size:,} bytes, a {kind} at most {FILE_LIMITS[kind]:,}; "
                          "check that it is the right file")
-    return Path(path)
+    return path if isinstance(path, Path) else Path(path)
 
 def _unreadable(path:str|os.PathLike[str], error:OSError|ValueError) -> InputError:
     "What to say when the system does not give a file."
@@ -51,6 +51,10 @@ def _unreadable(path:str|os.PathLike[str], error:OSError|ValueError) -> InputErr
                       "check the file and your permission")
 
 # %% ../../nbs/core/02_files.ipynb #r004
+def _without_waiting(name:str|os.PathLike[str], flags:int) -> int: # a file descriptor
+    "Open a file; should it have become a pipe meanwhile, nobody waits for its other end."
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
 def open_input(
     path:str|os.PathLike[str],
     kind:str, # a key of `FILE_LIMITS`
@@ -58,8 +62,7 @@ def open_input(
 ) -> BufferedReader: # to be closed by the caller
     "Open a regular file for reading. Raises `InputError` for anything else, and for one that is too large."
     check_input(path, kind, missing)
-    def opener(name:str, flags:int) -> int: return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-    try: return open(path, "rb", opener=opener)
+    try: return open(path, "rb", opener=_without_waiting)
     except OSError as error: raise _unreadable(path, error) from None
 
 def read_input(
@@ -68,10 +71,18 @@ def read_input(
     missing:str="check the path", # the cure where there is no such file
 ) -> bytes:
     "The content of a file. Raises `InputError` as `open_input` does."
-    with open_input(path, kind, missing) as file:
-        try: content = file.read(FILE_LIMITS[kind] + 1 if os.fstat(file.fileno()).st_size == 0 else -1)
-        except OSError as error: raise _unreadable(path, error) from None
-    if len(content) <= FILE_LIMITS[kind]: return content
+    check_input(path, kind, missing)
+    pieces, got = [], 0
+    try:
+        number = _without_waiting(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try: # without Python's own buffers, which would take more time than the checks
+            size = os.fstat(number).st_size # 0: empty, or made by the system while it is read
+            while got <= FILE_LIMITS[kind] and (piece := os.read(number, max(size - got, 4096))):
+                pieces.append(piece)
+                got += len(piece)
+        finally: os.close(number)
+    except OSError as error: raise _unreadable(path, error) from None
+    if got <= FILE_LIMITS[kind]: return b"".join(pieces)
     raise InputError(f"{path}: has more than {FILE_LIMITS[kind]:,} bytes; check that it is the right file")
 
 # %% ../../nbs/core/02_files.ipynb #r007

@@ -296,18 +296,20 @@ def draw_splits(
     counts = {name: part.summary() for name, part in splits.parts.items()}
     signs, signers = splits.train.classes, [signer for table in counts.values() for signer in table.columns]
     if ax is None:
-        size = 2 + .5*len(signers), min(1.2 + .25*len(signs), 14)
+        size = min(2 + .5*len(signers), 50), min(1.2 + .25*len(signs), 14)
         ax = plt.subplots(figsize=size, dpi=80, layout="constrained")[1]
     for name, table in counts.items():
         for signer in table.columns:
-            for row, count in enumerate(table[signer]):
-                if not count: continue
-                column, text = signers.index(signer), "black" if name == "validation" else "white"
+            column, text = signers.index(signer), "black" if name == "validation" else "white"
+            for row in np.flatnonzero(table[signer]).tolist():
                 ax.add_patch(Rectangle((column - .48, row - .46), .96, .92, color=colours[name]))
-                if len(signs) <= 60: ax.text(column, row, str(count), ha="center", va="center", color=text)
-    ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), yticks=range(len(signs)), yticklabels=signs,
+                if len(signs) > 60: continue
+                ax.text(column, row, str(table[signer].iloc[row]), ha="center", va="center", color=text)
+    ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), 
            title=" · ".join(f"{name} {len(part)}" for name, part in splits.parts.items()))
-    ax.set_xticks(range(len(signers)), signers, rotation=90 if len(signers) > 6 or max(map(len, signers)) > 6 else 0)
+    ax.set_yticks(range(len(signs)), signs, parse_math=False)
+    rotation = 90 if len(signers) > 6 or max(map(len, signers)) > 6 else 0
+    ax.set_xticks(range(len(signers)), signers, rotation=rotation, parse_math=False)
     ax.legend(handles=[Rectangle((0, 0), 1, 1, color=colour, label=name) for name, colour in colours.items()],
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax

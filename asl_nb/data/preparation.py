@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InputError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, read_input, read_json
 from ..core.names import join_names, parse_names
 from .inspection import Inspection, file_faults, inspect_table, read_facts, write_pictures
 from .layout import (SIGN_MAP, TABLE, dataset_layout, name_folder_in_errors, read_sign_map, read_table,
@@ -49,15 +49,16 @@ def _named_signs(signs:str|os.PathLike[str]|Sequence[str]|None, known:Sequence[s
     "The names that are meant, whether or not there are such signs."
     word = isinstance(signs, str) and (signs in known or signs.strip().lower() in ("asl25", "all"))
     if isinstance(signs, str) and word: return sign_names(signs)
-    if isinstance(signs, (str, os.PathLike)) and os.path.isfile(signs): return _names_in(Path(signs))
+    if isinstance(signs, (str, os.PathLike)) and os.path.exists(signs) and not os.path.isdir(signs):
+        return _names_in(Path(signs))
     if isinstance(signs, os.PathLike) or str(signs).endswith(".txt"):
         raise InputError(f"{signs}: no such file; give a text file with one sign on each line")
     return sign_names(signs)
 
 def _names_in(path:Path) -> tuple[str, ...]:
     "The lines of a text file, without empty ones and repetitions."
-    try: lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    try: lines = read_input(path, "list").decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not readable as text ({error}); save it as UTF-8") from None
     names = parse_names(lines)
     if not names: raise InputError(f"{path}: no sign is named; write one on each line")
@@ -107,9 +108,9 @@ def foreign_files(
     "What a folder holds that `prepare` did not write; everything, if it is no prepared folder."
     held = [os.path.relpath(os.path.join(place, name), folder) for place, folders, files in os.walk(folder)
             for name in [*files, *(each for each in folders if os.path.islink(os.path.join(place, each)))]]
-    try: ours = json.loads((folder/REPORT).read_text(encoding="utf-8")).get("made_by") == MADE_BY
-    except (OSError, ValueError, AttributeError): ours = False
-    if not ours: return sorted(held)
+    try: report = read_json(folder/REPORT, "record")
+    except InputError: report = None
+    if not isinstance(report, dict) or report.get("made_by") != MADE_BY: return sorted(held)
     written = {REPORT, *PICTURES}
     for side in ("train", "test"):
         names = read_table(folder/side, check_files=False).path if (folder/side/TABLE).exists() else ()

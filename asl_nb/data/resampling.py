@@ -83,7 +83,11 @@ def resample_clip(
     after = np.searchsorted(seconds, times).clip(1, len(clip) - 1)
     before = after - 1
     share = ((times - seconds[before])/steps[before])[:, None, None]
-    return between_frames(clip[before], clip[after], share), times
+    made = np.empty((len(times), *clip.shape[1:]), np.float32)
+    for start in range(0, len(times), 512): # a few at a time: a long recording would need nine times its own memory
+        few = slice(start, start + 512)
+        made[few] = between_frames(clip[before[few]], clip[after[few]], share[few])
+    return made, times
 
 # %% ../../nbs/data/02_resampling.ipynb #r038
 Timed = tuple[float, np.ndarray] # seconds, and a frame `(543, 3)`

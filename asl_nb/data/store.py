@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
-           'CLIPS_PER_TASK', 'TASK_BYTES', 'Checksum', 'Fault', 'MAX_CLIPS', 'npy_header', 'processes', 'Round',
-           'StoreSummary', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed', 'pack_clips', 'store_path',
-           'forget_temporary_stores', 'packed_clips']
+           'CLIPS_PER_TASK', 'TASK_BYTES', 'Checksum', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT', 'npy_header', 'processes',
+           'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed',
+           'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -269,6 +269,18 @@ def _parse_index(content:bytes) -> pa.Table: # the columns of a table, `_NUMBERS
     return index
 
 # %% ../../nbs/data/05_store.ipynb #i002
+LONGEST_TEXT = {"path": 1000, "fault": 1000} # characters; of all other columns `LONGEST_NAME`
+
+def faulty_text(
+    texts:pa.ChunkedArray, # a column
+    most:int=LONGEST_NAME, # characters of each
+) -> tuple[int, str]|None: # its row, and why it cannot be used; None = all can
+    "`faulty_name` for a column of many texts, most of which have plain letters and digits alone."
+    sizes = pc.min_max(pc.binary_length(pc.ascii_trim_whitespace(texts))).as_py()
+    if not len(texts): return None
+    if sizes["min"] and sizes["max"] <= most and pc.all(pc.ascii_is_printable(texts)).as_py(): return None
+    return faulty_name(texts.to_pylist(), most)
+
 def _fault_of_index(index:pa.Table) -> str: # "" = none
     "What cannot be true of an index."
     if any(column.null_count for column in index.columns): return "has empty cells"
@@ -280,12 +292,9 @@ def _fault_of_index(index:pa.Table) -> str: # "" = none
     checksum = index["checksum"]
     is_right = pc.and_(pc.ascii_is_printable(checksum), pc.equal(pc.binary_length(checksum), 32))
     if not pc.all(is_right).as_py(): return "has checksums that are none"
-    for name, most in zip((*TABLE_COLUMNS, "fault"), (1000, *[LONGEST_NAME]*3, 1000), strict=True):
-        texts = index[name]
-        short = pc.max(pc.binary_length(texts)).as_py() or 0
-        if short <= most and pc.all(pc.ascii_is_printable(texts)).as_py(): continue
-        if faulty_name([text for text in texts.to_pylist() if text], most): return f"has a {name} that cannot be shown"
-    return ""
+    texts = {name: index[name] for name in TABLE_COLUMNS} | {"fault": index["fault"].filter(pa.array(~good))}
+    wrong = [name for name, text in texts.items() if faulty_text(text, LONGEST_TEXT.get(name, LONGEST_NAME))]
+    return f"has a {wrong[0]} that cannot be shown" if wrong else ""
 
 # %% ../../nbs/data/05_store.ipynb #c027
 class PackedStore(Sequence[np.ndarray]):

@@ -163,7 +163,7 @@ def save_snapshot(
     "An image of the last sign, labelled."
     folder, history = session.folder or Path("snapshots"), session.screen.history
     last = history[-1] if history else Recognised(0, "nothing", 0)
-    name, when = re.sub(r"[^\w-]", "_", last.sign), time.strftime("%Y%m%d-%H%M%S")
+    name, when = re.sub(r"[^\w-]", "_", last.sign)[:60], time.strftime("%Y%m%d-%H%M%S")
     path = folder/f"{when}-{len(session.saved):03d}-{name}-{last.probability:.2f}.jpg"
     content = load_library("cv2").imencode(".jpg", session.screen.annotate(image)[..., ::-1])[1]
     with atomic_write(path) as temporary: temporary.write_bytes(content.tobytes())

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..data.clips import check_coordinates
 from ..data.landmarks import PARTS, POSE, mirror_clip
 from ..data.resampling import FPS, FrameResampler
 from ..evaluation.prediction import Guess, best_guesses, clip_logits
@@ -279,6 +280,7 @@ class Recognizer:
         seconds:float, # when it was taken
     ) -> list[Event]: # what has happened; usually nothing
         frame = check_frame(frame)
+        check_coordinates("a frame", frame)
         frames, gap = self.pace(mirror_clip(frame) if self.mirrored else frame, float(seconds))
         events:list[Event] = []
         if gap is not None:

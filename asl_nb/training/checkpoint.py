@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'EARLIER_FORMATS', 'KEPT', 'random_states', 'restore_random_states', 'save_checkpoint',
-           'checkpoints', 'unfinished_runs', 'load_checkpoint', 'check_same', 'Interrupted', 'listen_for_stop']
+           'checkpoints', 'unfinished_runs', 'load_checkpoint', 'check_same', 'RunContent', 'check_run', 'check_like',
+           'Interrupted', 'listen_for_stop']
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c003
+import math
 import os
 import random
 import signal
@@ -14,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
+from ..core.content import Count, FileContent, Finite, check_content
 from ..core.errors import InputError
 from ..network.weights import read_tensors, write_tensors
 
@@ -111,6 +115,49 @@ def check_same(
                              "resume with what the run was started with, or train anew")
 
 def _short(value:object) -> str: return text if len(text := str(value)) <= 60 else text[:57] + "…"
+
+# %% ../../nbs/training/08_checkpoint.ipynb #c019b
+class RunContent(FileContent):
+    "The fields of a run's checkpoint; what the states hold is compared with the live objects."
+    format: str
+    name: Annotated[str, Field(pattern=r"^asl_model_v\d{8}_\d{6}$")] # of the run
+    config: dict[str, Any]
+    run_fingerprint: dict[str, Any]
+    model: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor] # empty: no average
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    history: dict[str, list[Annotated[float, Field(allow_inf_nan=True)]]]
+    seconds: Annotated[Finite, Field(ge=0)]
+    steps: Count
+    ranks: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)] # of each process
+    max_micro_batch: Annotated[int, Field(ge=1)] | None
+
+def check_run(
+    content:dict[str, Any], # of `load_checkpoint`
+    file:Path, # for the message
+) -> None:
+    "Raise `InputError` unless a checkpoint has the fields of a run."
+    check_content(RunContent, content, file, "resume from an earlier checkpoint, or train anew")
+
+def check_like(
+    saved:object, # a state, from a file
+    live:object, # the same state of the object that is to take it over
+    name:str, # of the field, for the message
+) -> None:
+    "Raise `ValueError` unless a state has the form of the live one, and finite numbers."
+    if isinstance(live, dict) and isinstance(saved, dict):
+        for key in saved.keys() | live.keys():
+            if key not in saved or key not in live: raise ValueError(f"{name}.{key} is missing or unknown")
+            check_like(saved[key], live[key], f"{name}.{key}")
+    elif isinstance(live, (list, tuple)) and isinstance(saved, (list, tuple)) and len(saved) == len(live):
+        for number, (one, other) in enumerate(zip(saved, live, strict=True)): check_like(one, other, f"{name}.{number}")
+    else:
+        kinds = (int, float) if isinstance(live, (int, float)) else type(live)
+        right = isinstance(saved, kinds) and not isinstance(live, (dict, list, tuple))
+        right = right and (not isinstance(saved, (int, float)) or math.isfinite(saved))
+        if not right: raise ValueError(f"{name} is {_short(repr(saved))}")
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c021
 class Interrupted(Exception):

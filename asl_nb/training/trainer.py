@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUICK_SIGNS', 'OnEpochEnd', 'load_data', 'signs_to_train', 'batch_transform', 'average_of', 'make_loaders',
-           'TrainerState', 'TrainerCheckpoints', 'TrainerEpochs', 'TrainingRun', 'Trainer', 'new_run_files', 'train',
-           'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
+           'TrainerState', 'take_over', 'TrainerCheckpoints', 'TrainerEpochs', 'TrainingRun', 'Trainer',
+           'new_run_files', 'train', 'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
 
 # %% ../../nbs/training/10_trainer.ipynb #c003
 import math
@@ -35,10 +35,10 @@ from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
 from ..network.model import ASLModel, count_parameters
-from ..network.weights import load_model, load_pretrained, save_model
+from ..network.weights import check_tensors, first_line, load_model, load_pretrained, save_model
 from .augmentation import augment, augmentation_generator, mix_clips
-from .checkpoint import (Interrupted, check_same, checkpoints, listen_for_stop, load_checkpoint,
-                                        random_states, restore_random_states, save_checkpoint)
+from .checkpoint import (Interrupted, check_like, check_run, check_same, checkpoints, listen_for_stop,
+                                        load_checkpoint, random_states, restore_random_states, save_checkpoint)
 from .configuration import AugmentationConfig, TrainingConfig, config_from, recorded
 from .engine import Engine, optimisations
 from .hardware import seed_everything
@@ -161,6 +161,36 @@ class TrainerState:
         return make_manifest(self.files.name, self.model, self.config, self.history, self.splits, self.optimizer,
                              self.scheduler, self.criterion, self.engine.device, results, ran)
 
+# %% ../../nbs/training/10_trainer.ipynb #c029t
+def take_over(
+    trainer:TrainerState, # is changed
+    content:dict[str, Any], # of `load_checkpoint`
+) -> None:
+    "Put every object where the checkpoint has it. Raises an error for whatever does not fit."
+    for name, part in (("model", trainer.model), ("average", trainer.average)):
+        if part is None: continue
+        check_tensors(content[name], part.state_dict())
+        part.load_state_dict(content[name])
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    check_like(content["optimizer"]["param_groups"], groups, "optimizer.param_groups")
+    parameters = [each for group in trainer.optimizer.param_groups for each in group["params"]]
+    for number, state in content["optimizer"]["state"].items():
+        check_like(float(state["step"]), 0., "optimizer.state.step")
+        moments = {name: tensor for name, tensor in state.items() if name != "step"}
+        check_tensors(moments, dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[number]))
+    check_like(content["scheduler"], trainer.scheduler.state_dict(), "scheduler")
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    trainer.scheduler.load_state_dict(content["scheduler"])
+    if content["scaler"]: trainer.engine.accelerator.scaler.load_state_dict(content["scaler"])
+    trainer.history = TrainingHistory(**content["history"])
+    if len({len(values) for values in content["history"].values()}) > 1: raise ValueError("history has gaps")
+    trainer.seconds, trainer.steps = content["seconds"], content["steps"]
+    trainer.engine.max_micro_batch = content["max_micro_batch"]
+    mine = content["ranks"][trainer.engine.rank]
+    trainer.progress = EpochProgress(**mine["progress"])
+    check_like(mine["progress"], EpochProgress().as_dict(), "progress")
+    restore_random_states(mine["random"])
+
 # %% ../../nbs/training/10_trainer.ipynb #c029
 class TrainerCheckpoints(TrainerState):
     "A run that can be saved and restored."
@@ -192,17 +222,10 @@ class TrainerCheckpoints(TrainerState):
         if content["history"]["val_losses"] and not self.files.weights.exists():
             raise InputError(f"{self.files.weights}: the best weights so far are missing; "
                              "put the file back, or train anew")
-        self.model.load_state_dict(content["model"])
-        if self.average: self.average.load_state_dict(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
-        if content["scaler"]: self.engine.accelerator.scaler.load_state_dict(content["scaler"])
-        self.history = TrainingHistory(**content["history"])
-        self.seconds, self.steps = content["seconds"], content["steps"]
-        self.engine.max_micro_batch = content["max_micro_batch"]
-        mine = content["ranks"][self.engine.rank]
-        self.progress = EpochProgress(**mine["progress"])
-        restore_random_states(mine["random"])
+        try: take_over(self, content)
+        except Exception as error: # whatever a foreign content makes of it
+            raise InputError(f"{file}: does not fit the run ({first_line(error)}); resume from an earlier checkpoint, "
+                             "or train anew") from None
 
 # %% ../../nbs/training/10_trainer.ipynb #c031
 class TrainerEpochs(TrainerCheckpoints):
@@ -324,6 +347,7 @@ def train(
     on_epoch_end:OnEpochEnd|None=None, # called after each epoch
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
+    if checkpoint: check_run(*checkpoint)
     if config.quick: config = config.quick_version()
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
@@ -352,6 +376,7 @@ def resume(
 ) -> TrainingRun|None: # None in all but the main process
     "Go on with a run that was broken off, with the configuration it was started with."
     content, file = load_checkpoint(path)
+    check_run(content, file)
     config = replace(config_from(recorded(content["config"])), out=str(file.parent))
     return train(config, report, (content, file), on_epoch_end)
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from .core.files import check_input
 from .data.clips import COLUMNS
 from .data.datasets import ClipDataset
 from .data.landmarks import (LEFT_HAND_POINTS, NOSE_TIP, NUM_LANDMARKS, PARTS, POINT_LANDMARKS, POSE,
@@ -80,7 +81,7 @@ def read_by_rows(
     path:str|os.PathLike[str], # an asl-signs parquet file
 ) -> np.ndarray: # `(T, 543, 3)` float32
     "Read a clip with a Python loop over the rows of its table."
-    table = pq.ParquetFile(path).read(use_threads=False).to_pandas(use_threads=False)
+    table = pq.ParquetFile(check_input(path, "clip")).read(use_threads=False).to_pandas(use_threads=False)
     numbers = sorted(table["frame"].unique())
     clip = np.full((len(numbers), NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
     for place, number in enumerate(numbers):
@@ -93,8 +94,8 @@ def read_bare(
     path:str|os.PathLike[str], # an asl-signs parquet file
     columns:Sequence[str]=COLUMNS, # what to read; x, y and z must be among them
 ) -> np.ndarray: # `(T, 543, 3)` float32, if the rows are complete and in order
-    "Ask pyarrow for the columns, take the rows as ordered, and check nothing."
-    with pq.ParquetFile(path) as file: table = file.read(columns=list(columns), use_threads=False)
+    "Ask pyarrow for the columns, take the rows as ordered, and check nothing that is in them."
+    with pq.ParquetFile(check_input(path, "clip")) as file: table = file.read(columns=list(columns), use_threads=False)
     return np.stack([table[name].to_numpy() for name in "xyz"], 1).reshape(-1, NUM_LANDMARKS, 3)
 
 # %% ../nbs/89_references.ipynb #c023

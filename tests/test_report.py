@@ -147,6 +147,12 @@ def test_foreign_names_do_no_harm(name, tmp_path):
     assert "49" not in name or "49" in "".join(page.texts)
 
 
+def test_a_title_is_shown_as_text(tmp_path):
+    report = report_on(make_predictions([1], ["ana"]), title="run\x1b[2K\n\udce9 <script>")
+    page, numbers = written(report, tmp_path)
+    assert numbers["title"] == r"run\x1b[2K\n\udce9 <script>" and numbers["title"] in "".join(page.texts)
+
+
 def test_one_signer_has_no_interval(tmp_path):
     report = report_on(make_predictions(np.arange(10) % 5, ["ana"]*10), most_pairs=1)
     page, numbers = written(report, tmp_path)

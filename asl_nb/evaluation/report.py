@@ -26,7 +26,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..core.errors import InputError
+from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from ..data.datasets import ClipDataset
@@ -161,7 +161,8 @@ def report_on(
     rows = progress_bar(range(len(dataset)), "looking for hands")
     handless = np.array([share_without_hands(dataset.clips[row]) for row in rows])
     temperatures = {"before": 1., "after": temperature}
-    return Report(title, trained_on, tested_on(dataset.signers), len(predictions.classes), len(dataset.signers), scores,
+    return Report(
+        readable(title), trained_on, tested_on(dataset.signers), len(predictions.classes), len(dataset.signers), scores,
         intervals={f"top{k}": signer_bootstrap_ci(answers["rank"] <= k, answers.participant_id) for k in (1, 3, 5)},
         worst_signer=min(scores.per_participant, key=lambda name: scores.per_participant[name].top1),
         confusions=confusions.to_dict("records"), pairs=confused_pairs(answers, confusions, most_pairs),

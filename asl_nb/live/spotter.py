@@ -5,14 +5,17 @@
 # %% auto #0
 __all__ = ['FINGERTIPS', 'HAND_NAMES', 'FEATURES_PER_HAND', 'FEATURE_NAMES', 'SHOULDERS_AND_WRISTS', 'ARM_LANDMARKS',
            'HEAD_AND_SHOULDERS', 'DESCRIBED', 'BEFORE', 'AFTER', 'WINDOW', 'UNSEEN', 'HANDS_SEEN', 'SHIPPED', 'Weights',
-           'check_frame', 'MotionFeatures', 'Spotter', 'MotionSpotter', 'check_weights', 'read_spotter',
+           'check_frame', 'MotionFeatures', 'Spotter', 'MotionSpotter', 'check_arrays', 'check_weights', 'read_spotter',
            'write_spotter', 'predict_proba', 'LearnedSpotter']
 
 # %% ../../nbs/live/01_spotter.ipynb #c003
+import math
 import os
+import zipfile
 from collections import deque
 from collections.abc import Mapping
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError
-from ..core.files import atomic_write
+from ..core.files import FILE_LIMITS, atomic_write, read_input
 from ..data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, POSE
 from ..data.resampling import FPS
 
@@ -125,6 +128,17 @@ class MotionSpotter:
         self.moved.append(raised & (np.maximum(speed, fingers) > self.min_speed))
         return float((raised & np.any(self.moved, axis=0)).any())
 
+# %% ../../nbs/live/01_spotter.ipynb #sparr2
+def check_arrays(content:bytes) -> None: # of an .npz file
+    "Raise `ValueError` if an array claims more numbers than its file has; numpy would make room for them."
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        if sum(each.file_size for each in archive.infolist()) > FILE_LIMITS["spotter"]: raise ValueError("too large")
+        for each in archive.infolist():
+            with archive.open(each) as file:
+                np.lib.format.read_magic(file)
+                shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                if math.prod(shape)*kind.itemsize > each.file_size: raise ValueError(f"{each.filename} is cut off")
+
 # %% ../../nbs/live/01_spotter.ipynb #c018
 BEFORE, AFTER = 37, 8 # frames that are seen before and after the one in question
 WINDOW = BEFORE + 1 + AFTER # `W`
@@ -146,11 +160,12 @@ def read_spotter(
     path:str|os.PathLike[str], # a file of `write_spotter`
 ) -> dict[str, np.ndarray]: # float32: `weight0 (W*D, H)`, `bias0 (H,)`, and so on for three layers
     "The weights of a learned spotter. Raises `InputError` for any other file."
+    content = read_input(path, "spotter")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        check_arrays(content)
+        with np.load(BytesIO(content), allow_pickle=False) as file:
             weights = {name: file[name].astype(np.float32) for name in sorted(file.files)}
         check_weights(weights)
-    except FileNotFoundError: raise InputError(f"{path}: no such file; check the path") from None
     except Exception as error: # whatever a foreign file makes numpy raise
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"{path}: not the weights of a spotter ({reason}); make it anew with train_spotter") from None

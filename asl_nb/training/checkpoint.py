@@ -96,7 +96,7 @@ def load_checkpoint(
 
 def _read_checkpoint(file:Path) -> dict[str, Any]:
     "The content of a checkpoint; `InputError` if it is damaged, of an earlier version, or something else."
-    try: return read_tensors(file, CHECKPOINT_FORMAT)
+    try: return read_tensors(file, CHECKPOINT_FORMAT, "checkpoint")
     except InputError as error:
         if not any(earlier in str(error) for earlier in EARLIER_FORMATS): raise
         raise InputError(f"{file}: was written by an earlier version of this program, which this one cannot continue; "

@@ -204,7 +204,8 @@ def damage_clip(path, random):
     elif kind == "lists": table = table.set_column(place, name, pa.array([[each] for each in column]))
     elif name != "type":
         value = random.choice((-1, 10**9, 1e30, float("nan"), float("inf"), 1920.5, None))
-        if name in ("frame", "landmark_index") and value is not None: value = int(value) if np.isfinite(value) else -7
+        if name in ("frame", "landmark_index") and value is not None:
+            value = int(min(value, 2**62)) if np.isfinite(value) else -7
         for row in [random.randrange(len(column))] if kind == "value" else range(len(column)):
             column[row] = row if name == "frame" and kind == "values" else value
         table = table.set_column(place, name, pa.array(column))

@@ -52,7 +52,8 @@ def test_nobody_is_in_two_parts(finished):
 
 
 def test_who_validates_depends_on_the_seed():
-    def who(**changes): return load_data(replace(CONFIG, **changes)).validation.signers
+    few = replace(CONFIG, synthetic_clips=1) # the signers are the same, and made sooner
+    def who(**changes): return load_data(replace(few, **changes)).validation.signers
     assert len({who(seed=seed) for seed in range(5)}) > 1
     assert who(seed=3) == who(seed=3)
 

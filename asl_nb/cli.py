@@ -310,7 +310,8 @@ def warn_if_synthetic(network:"ASLModel|ExportedModel") -> None:
 def describe_scores(result:"Evaluation") -> Iterable[str]:
     "An evaluation in lines for a person: overall, per participant, per sign."
     import pandas as pd
-    yield f"top-1 {result.top1:.1%}, top-3 {result.top3:.1%}, top-5 {result.top5:.1%}, {result.clips} clips\n"
+    yield f"top-1 {result.top1:.1%}, top-3 {result.top3:.1%}, top-5 {result.top5:.1%}, {result.clips} clips"
+    yield ""
     for scores in (result.per_participant, result.per_sign):
         table = pd.DataFrame({name: asdict(score) for name, score in scores.items()}).T.astype({"clips": int})
         yield from [*table_lines(table), ""]

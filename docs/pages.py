@@ -180,7 +180,7 @@ class Links:
         "A relative link of a notebook or of a file at the top: to its page, or to the repository."
         address, _, anchor = match[1].partition("#")
         anchor = anchor and "#" + anchor
-        if not address or re.match(r"[a-z]+:", address): return match[0]
+        if not address or re.match(r"[a-z]+\\?:", address): return match[0] # also where a colon is escaped
         wanted = (path.parent/address).resolve()
         if not wanted.exists(): raise SystemExit(f"{path.relative_to(ROOT)}: the link to {address} leads nowhere")
         if wanted == NOTEBOOKS/"index.ipynb": wanted = NOTEBOOKS/"overview.ipynb"

@@ -180,7 +180,7 @@ class Links:
         "A relative link of a notebook or of a file at the top: to its page, or to the repository."
         address, _, anchor = match[1].partition("#")
         anchor = anchor and "#" + anchor
-        if not address or re.match(r"[a-z]+\\?:", address): return match[0] # also where a colon is escaped
+        if not address or re.match(r"[a-z]+:", address): return match[0]
         wanted = (path.parent/address).resolve()
         if not wanted.exists(): raise SystemExit(f"{path.relative_to(ROOT)}: the link to {address} leads nowhere")
         if wanted == NOTEBOOKS/"index.ipynb": wanted = NOTEBOOKS/"overview.ipynb"
@@ -193,7 +193,7 @@ class Links:
         "Markdown as the notebooks and GitHub have it, with links as Sphinx wants them."
         def change(part):
             part = re.sub(r"(?<![\w`}\[])`([\w.]+)(\(\))?`(?!`)", self.symbol, part)
-            return re.sub(r"\]\(([^)\s]+)\)", lambda match: self.target(match, path), part)
+            return re.sub(r"(?<!\\)\]\(([^)\s]+)\)", lambda match: self.target(match, path), part)
         return re.sub(r"^(\s*```)mermaid\s*$", r"\1{mermaid}", outside_code(text, change), flags=re.M)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from .video import check_length, load_library
-from ..core.errors import InputError
-from ..core.files import MB, read_input
+from ..core.errors import InputError, first_line
+from ..core.files import MB, claimed_array, read_input
 from ..data.clips import MAX_FRAMES, check_coordinates
 from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
 from ..data.resampling import FrameThinner, resample_clip
@@ -73,13 +73,9 @@ def first_keypoints(
 ) -> np.ndarray: # `(1662,)`
     "The first frame of a folder. Raises `InputError` if it does not hold the tutorial's keypoints."
     file = BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(file)
-        known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, kind = known[version](file)
+    try: shape, kind = claimed_array(file)
     except Exception as error: # whatever a damaged header makes NumPy raise
-        reason = (str(error) or type(error).__name__).splitlines()[0][:60]
-        raise InputError(f"{path}: not a readable .npy file ({reason}); copy it again") from None
+        raise InputError(f"{path}: not a readable .npy file ({first_line(error)}); copy it again") from None
     if shape != (1662,) or kind.kind != "f":
         raise InputError(f"{path}: holds {kind} {shape}, not 1662 numbers "
                          "(33×4 body, 468×3 face, 21×3 left, 21×3 right); extract the video itself")

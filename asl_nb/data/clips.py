@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, read_input
 from .landmarks import NUM_LANDMARKS, PARTS
 
@@ -130,9 +130,8 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
         table.validate()
     except InputError: raise
     except Exception as error: # whatever a damaged file makes the library raise
-        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
         raise InputError(f"{path}: not a readable parquet file (truncated?); copy or download it again "
-                         f"[{reason}]") from None
+                         f"[{first_line(error)}]") from None
     if not table.num_rows: raise InputError(f"{path}: there are no rows; remove the clip or record it again")
     return table
 

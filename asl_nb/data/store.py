@@ -32,7 +32,7 @@ from platformdirs import user_cache_dir
 from pydantic import Field, model_validator
 
 from ..core.content import Count, FileContent, check_content
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
@@ -375,8 +375,7 @@ def _read_index(path:Path, expected:str|None) -> tuple[StoreSummary, pa.Table]: 
     if expected not in (None, checksum): raise InputError(f"{path}: was packed anew while it was in use; start again")
     try: index = _parse_index(content)
     except Exception as error: # whatever a damaged file makes the library raise
-        reason = (str(error) or type(error).__name__).splitlines()[0][:80]
-        raise InputError(f"{path/INDEX}: not readable ({reason}); {cure}") from None
+        raise InputError(f"{path/INDEX}: not readable ({first_line(error)}); {cure}") from None
     if fault := _fault_of_index(index): raise InputError(f"{path/INDEX}: {fault}; {cure}")
     totals = pc.sum(index["frames"]).as_py(), pc.sum(pc.equal(index["fault"], "")).as_py()
     if (summary.frames, summary.clips) == totals: return summary, index

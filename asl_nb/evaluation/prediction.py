@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, Field, Json
 
 from ..core.content import check_content
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.files import MB, read_input
 from ..core.names import Name
 from ..data.clips import read_clip, somebody_is_seen
@@ -264,8 +264,8 @@ def load_exported(
         session = open_session(content, threads)
     except InputError: raise
     except Exception as error:  # whatever a damaged file makes ONNX Runtime raise
-        why = (str(error) or type(error).__name__).splitlines()[0][:80]
-        raise InputError(f"{path}: not a readable ONNX file (truncated?); copy or export it again [{why}]") from None
+        raise InputError(f"{path}: not a readable ONNX file (truncated?); copy or export it again "
+                         f"[{first_line(error)}]") from None
     model = ExportedModel(session, check_session(path, session), path)
     if session.get_outputs()[0].shape[1] == len(model.classes): return model
     raise InputError(f"{path}: its metadata name {len(model.classes)} signs, which contradicts the graph; {RENEW}")

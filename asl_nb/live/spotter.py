@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError
-from ..core.files import FILE_LIMITS, atomic_write, read_input
+from ..core.files import FILE_LIMITS, atomic_write, claimed_array, read_input
 from ..data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, POSE
 from ..data.resampling import FPS
 
@@ -135,8 +135,7 @@ def check_arrays(content:bytes) -> None: # of an .npz file
         if sum(each.file_size for each in archive.infolist()) > FILE_LIMITS["spotter"]: raise ValueError("too large")
         for each in archive.infolist():
             with archive.open(each) as file:
-                np.lib.format.read_magic(file)
-                shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                shape, kind = claimed_array(file)
                 if math.prod(shape)*kind.itemsize > each.file_size: raise ValueError(f"{each.filename} is cut off")
 
 # %% ../../nbs/live/01_spotter.ipynb #c018

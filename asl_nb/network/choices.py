@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ..core.names import Name
+from ..core.names import Name, check_different
 from ..data.landmarks import FACE_CURVES, LEFT_HAND_POINTS, NOSE_TIP, POINT_LANDMARKS, POSE, RIGHT_HAND_POINTS
 
 # %% ../../nbs/network/00_choices.ipynb #c031
@@ -69,12 +69,7 @@ LARGEST = {"num_classes": 10_000, "max_len": 10_000, "longest_gap": 10_000, "dim
 MOST_BLOCKS = 32 # of each kind
 
 # %% ../../nbs/network/00_choices.ipynb #h017
-def _different(names:tuple[str, ...]) -> tuple[str, ...]:
-    "The names, if none stands twice among them."
-    if len(set(names)) == len(names): return names
-    raise ValueError("should be different names")
-
 Classes = Annotated[tuple[Name, ...], Field(min_length=2, max_length=LARGEST["num_classes"], strict=False),
-                    AfterValidator(_different)]
+                    AfterValidator(check_different)]
 Temperature = Annotated[float, Field(ge=.01, le=100, allow_inf_nan=False)]
 DataKind = Literal["synthetic", "recordings"] # what a model has been trained on

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['PICKLE_LIMIT', 'RECORD_LIMIT', 'NAMES_IN_PICKLE', 'MODEL_FORMAT', 'Rate', 'Blocks', 'Dilation', 'LARGEST_WEIGHT',
            'LARGEST_COUNTER', 'MAY_DIFFER', 'write_tensors', 'check_records', 'check_pickle', 'read_tensors',
-           'first_line', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors', 'load_model',
-           'load_pretrained']
+           'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors', 'load_model', 'load_pretrained']
 
 # %% ../../nbs/network/11_weights.ipynb #w003
 import os
@@ -26,7 +25,7 @@ from torch import Tensor
 from typing_extensions import TypedDict # pydantic needs this one before Python 3.12
 
 from ..core.content import Count, FileContent, check_content
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input
 from ..core.names import Name
 from .choices import (BLOCKS, FEATURES, LARGEST, MOST_BLOCKS, Classes, DataKind,
@@ -94,12 +93,6 @@ def read_tensors(
     if found != wanted:
         raise InputError(f"{path}: field format is {short_repr(found)}, not {wanted!r}; use a file of this version")
     return dict(content)
-
-def first_line(
-    error:Exception,
-) -> str: # at most 80 characters
-    "What an exception says, in one line; its name if it says nothing."
-    return (str(error) or type(error).__name__).splitlines()[0][:80]
 
 # %% ../../nbs/network/11_weights.ipynb #w017
 MODEL_FORMAT = "asl_nb model 3"

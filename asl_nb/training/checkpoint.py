@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'EARLIER_FORMATS', 'KEPT', 'random_states', 'restore_random_states', 'save_checkpoint',
-           'checkpoints', 'unfinished_runs', 'load_checkpoint', 'check_same', 'RunContent', 'check_run', 'check_like',
-           'Interrupted', 'listen_for_stop']
+           'checkpoints', 'RunContent', 'unfinished_runs', 'load_checkpoint', 'check_same', 'check_like', 'Interrupted',
+           'listen_for_stop']
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c003
 import math
@@ -73,6 +73,24 @@ def checkpoints(
     "The checkpoints in a folder."
     return sorted(Path(out).glob(f"{name}_checkpoint_*.pt"))
 
+# %% ../../nbs/training/08_checkpoint.ipynb #c014a
+class RunContent(FileContent):
+    "The fields of a run's checkpoint; what the states hold is compared with the live objects."
+    format: str
+    name: Annotated[str, Field(pattern=r"^asl_model_v\d{8}_\d{6}$")] # of the run
+    config: dict[str, Any]
+    run_fingerprint: dict[str, Any]
+    model: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor] # empty: no average
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    history: dict[str, list[Annotated[float, Field(allow_inf_nan=True)]]]
+    seconds: Annotated[Finite, Field(ge=0)]
+    steps: Count
+    ranks: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)] # of each process
+    max_micro_batch: Annotated[int, Field(ge=1)] | None
+
 # %% ../../nbs/training/08_checkpoint.ipynb #c015
 def unfinished_runs(
     folder:Path,
@@ -96,11 +114,13 @@ def load_checkpoint(
 
 def _read_checkpoint(file:Path) -> dict[str, Any]:
     "The content of a checkpoint; `InputError` if it is damaged, of an earlier version, or something else."
-    try: return read_tensors(file, CHECKPOINT_FORMAT, "checkpoint")
+    try: content = read_tensors(file, CHECKPOINT_FORMAT, "checkpoint")
     except InputError as error:
         if not any(earlier in str(error) for earlier in EARLIER_FORMATS): raise
         raise InputError(f"{file}: was written by an earlier version of this program, which this one cannot continue; "
                          "finish the run with that version, or train anew") from None
+    check_content(RunContent, content, file, "resume from an earlier checkpoint, or train anew")
+    return content
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c018
 def check_same(
@@ -117,30 +137,6 @@ def check_same(
 def _short(value:object) -> str: return text if len(text := str(value)) <= 60 else text[:57] + "…"
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c019b
-class RunContent(FileContent):
-    "The fields of a run's checkpoint; what the states hold is compared with the live objects."
-    format: str
-    name: Annotated[str, Field(pattern=r"^asl_model_v\d{8}_\d{6}$")] # of the run
-    config: dict[str, Any]
-    run_fingerprint: dict[str, Any]
-    model: dict[str, torch.Tensor]
-    average: dict[str, torch.Tensor] # empty: no average
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
-    scaler: dict[str, Any]
-    history: dict[str, list[Annotated[float, Field(allow_inf_nan=True)]]]
-    seconds: Annotated[Finite, Field(ge=0)]
-    steps: Count
-    ranks: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)] # of each process
-    max_micro_batch: Annotated[int, Field(ge=1)] | None
-
-def check_run(
-    content:dict[str, Any], # of `load_checkpoint`
-    file:Path, # for the message
-) -> None:
-    "Raise `InputError` unless a checkpoint has the fields of a run."
-    check_content(RunContent, content, file, "resume from an earlier checkpoint, or train anew")
-
 def check_like(
     saved:object, # a state, from a file
     live:object, # the same state of the object that is to take it over

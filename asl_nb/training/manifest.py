@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import (Annotated, Any, Literal, NamedTuple, NotRequired, Optional, Self, TYPE_CHECKING, get_args,
                     get_origin)
 
-from pydantic import (AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, field_validator,
-                      model_validator)
+from pydantic import (AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator)
 from typing_extensions import TypedDict # pydantic needs this one before Python 3.12
 
 from ..core.content import Count, FileName, Share, check_content
 from ..core.errors import InputError, readable
 from ..core.files import atomic_write, read_json
-from ..core.names import Name
+from ..core.names import Name, check_different
 from ..data.landmarks import NUM_LANDMARKS, POINT_LANDMARKS
 from .configuration import (MOST_EPOCHS, TrainingConfig, config_fields, config_from, current_names,
                                            recorded)
@@ -185,7 +184,7 @@ class FinalResults(Section):
 # %% ../../nbs/training/09_manifest.ipynb #c019
 class Reproduction(Section):
     "What it takes to repeat the run; `train`, `validation` and `test` are the keys of the dictionaries by part."
-    class_names: Annotated[list[Name], Field(max_length=10_000)] # in the order of the logits
+    class_names: Annotated[list[Name], Field(max_length=10_000), AfterValidator(check_different)] # of the logits
     landmarks: list[Annotated[int, Field(ge=0, lt=NUM_LANDMARKS)]] # those the model looks at
     participants: dict[Name, Annotated[list[Name], Field(max_length=10_000)]] # which signers are in which part
     clips: dict[Name, Count] # how many, per part, and how many were skipped
@@ -203,12 +202,6 @@ class Reproduction(Section):
     def _read_earlier_names(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or "set_aside" not in given or "excluded" in given: return given
         return {"excluded" if name == "set_aside" else name: value for name, value in given.items()}
-
-    @field_validator("class_names")
-    @classmethod
-    def _differ(cls, names: list[str]) -> list[str]:
-        if len(set(names)) == len(names): return names
-        raise ValueError("should be different names")
 
 # %% ../../nbs/training/09_manifest.ipynb #c020
 MANIFEST_VERSION, DEEPEST = 2, 20 # lists and objects within each other

@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from ..core.errors import InputError
+from ..core.errors import InputError, first_line
 from ..core.files import partial_files
 from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, balanced_weights,
                                  plan_loader)
@@ -35,9 +35,9 @@ from ..data.synthetic import synthetic_dataset
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, evaluate, predict_logits
 from ..network.model import ASLModel, count_parameters
-from ..network.weights import check_tensors, first_line, load_model, load_pretrained, save_model
+from ..network.weights import check_tensors, load_model, load_pretrained, save_model
 from .augmentation import augment, augmentation_generator, mix_clips
-from .checkpoint import (Interrupted, check_like, check_run, check_same, checkpoints, listen_for_stop,
+from .checkpoint import (Interrupted, check_like, check_same, checkpoints, listen_for_stop,
                                         load_checkpoint, random_states, restore_random_states, save_checkpoint)
 from .configuration import AugmentationConfig, TrainingConfig, config_from, recorded
 from .engine import Engine, optimisations
@@ -347,7 +347,6 @@ def train(
     on_epoch_end:OnEpochEnd|None=None, # called after each epoch
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
-    if checkpoint: check_run(*checkpoint)
     if config.quick: config = config.quick_version()
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
@@ -376,7 +375,6 @@ def resume(
 ) -> TrainingRun|None: # None in all but the main process
     "Go on with a run that was broken off, with the configuration it was started with."
     content, file = load_checkpoint(path)
-    check_run(content, file)
     config = replace(config_from(recorded(content["config"])), out=str(file.parent))
     return train(config, report, (content, file), on_epoch_end)
 

@@ -122,6 +122,8 @@ class DataConfig(Settings):
     max_len: Count = Field(384, le=LARGEST["max_len"], description=(
         "longest clip in frames; longer ones are resampled to it"))
     max_samples: int | None = Field(None, ge=1, le=MOST, description="use at most this many clips; None: all of them")
+    clips_per_sign: int | None = Field(None, ge=1, le=MOST, description=(
+        "train on at most this many clips of each sign, evenly by all signers; None: on all of them"))
     skip_bad: bool = Field(False, description="go on without clips that cannot be read, and list them")
     synthetic_signers: int = Field(12, ge=3, le=300, description=(
         "number of synthetic signers, when data is \"synthetic\""))

@@ -108,12 +108,13 @@ MOST_TAKES = 1000 # of a synthetic sign; all signs together are 3 GB
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig(Settings):
     "Which clips, and which signers are in which part."
-    data: FolderText = Field("synthetic", min_length=1, description="folder of recordings, or \"synthetic\"")
+    data: FolderText = Field("synthetic", min_length=1, description=(
+        "folder of recordings, or several with semicolons between; or \"synthetic\""))
     signs: str = Field("all", min_length=1, max_length=10**6, description=(
         "\"all\", \"ASL25\", or names separated by commas"))
     test_participants: Names = Field((), description="signers held back for the test; none named: chosen by test_share")
-    test_share: float = Field(0.2, gt=0, lt=1, description=(
-        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer)"))
+    test_share: Rate = Field(0.2, description=(
+        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer); 0: none"))
     validation_participants: Names = Field((), description=(
         "signers that pick the checkpoint; none named: chosen by validation_share"))
     validation_share: Rate = Field(0.15, description=(
@@ -121,6 +122,8 @@ class DataConfig(Settings):
     max_len: Count = Field(384, le=LARGEST["max_len"], description=(
         "longest clip in frames; longer ones are resampled to it"))
     max_samples: int | None = Field(None, ge=1, le=MOST, description="use at most this many clips; None: all of them")
+    clips_per_sign: int | None = Field(None, ge=1, le=MOST, description=(
+        "train on at most this many clips of each sign, evenly by all signers; None: on all of them"))
     skip_bad: bool = Field(False, description="go on without clips that cannot be read, and list them")
     synthetic_signers: int = Field(12, ge=3, le=300, description=(
         "number of synthetic signers, when data is \"synthetic\""))

@@ -347,7 +347,7 @@ def flat(content):
 def read_weights(path):
     from asl_nb.evaluation.prediction import open_for_prediction, predict
     model = open_for_prediction(path)
-    return predict(model, clip_of()), model[1]
+    return predict(clip_of(), model), model[1]
 
 
 def check_answer(found):

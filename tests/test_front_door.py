@@ -99,7 +99,7 @@ def test_inspecting_a_table_needs_neither_torch_nor_matplotlib(tmp_path):
     assert loaded_by(code, folder) <= {"numpy", "pandas", "pyarrow", "pydantic"}
 
 
-PREDICT = "import sys, asl_nb; print(asl_nb.predict(sys.argv[1], sys.argv[2])[0])"
+PREDICT = "import sys, asl_nb; print(asl_nb.predict(sys.argv[2], sys.argv[1])[0])"
 
 
 def test_predicting_with_an_exported_model_needs_no_torch(exported, clip):
@@ -111,7 +111,7 @@ def test_predicting_with_a_trained_model_needs_torch_and_little_else(run, clip):
 
 
 def test_both_kinds_of_file_predict_the_same(run, exported, clip):
-    trained, other = asl_nb.predict(run.files.weights, [clip])[0], asl_nb.predict(exported, clip)
+    trained, other = asl_nb.predict([clip], run.files.weights)[0], asl_nb.predict(clip, exported)
     assert [guess.sign for guess in trained] == [guess.sign for guess in other]
     assert [guess.probability for guess in trained] == pytest.approx([guess.probability for guess in other], abs=1e-4)
     assert sum(guess.probability for guess in trained) == pytest.approx(1)

@@ -334,7 +334,7 @@ def test_a_clip_in_which_nobody_is_seen_has_no_sign(good, seen):
     weights, clip = good("weights"), clip_of()
     clip[:, seen:] = np.nan
     path = written(weights.with_name("clip.parquet"), clip)
-    refused(in_limits(lambda: predict(weights, path)), "nobody")
+    refused(in_limits(lambda: predict(path, weights)), "nobody")
     code, out, error = asl_nb("predict", weights, path)
     assert code == 2 and not out and "nobody" in error
 

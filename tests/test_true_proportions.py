@@ -69,9 +69,9 @@ def test_a_clip_with_its_size_gives_equal_logits_and_one_without_does_not(model,
 def test_predict_is_told_the_shape_of_an_array_and_reads_that_of_a_file(model, clips, picture, tmp_path):
     opened, shares = (model, SIGNS), seen_by(clips[0], picture)
     write_clip(tmp_path/"clip.parquet", shares, picture=picture)
-    right = [guess.probability for guess in predict(opened, clips[0])]
+    right = [guess.probability for guess in predict(clips[0], opened)]
     for asked in ({"clips": shares, "aspect": picture[0]/picture[1]}, {"clips": tmp_path/"clip.parquet", "aspect": 3.}):
-        assert np.allclose([guess.probability for guess in predict(opened, **asked)], right, atol=1e-4)
+        assert np.allclose([guess.probability for guess in predict(model=opened, **asked)], right, atol=1e-4)
 
 
 @shapes

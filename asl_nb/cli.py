@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['DELETING', 'app', 'Command', 'WITH_TRAINING_OPTIONS', 'Json', 'ModelFile', 'WeightsFile', 'SpotterName', 'say',
-           'Commands', 'show_version', 'about', 'shown', 'option_of', 'training_options', 'takes_training_options',
-           'full_command', 'read_config', 'write_config', 'current_option', 'train_command', 'describe_run',
-           'demo_command', 'table_lines', 'crossval_command', 'warn_of_known_signers', 'warn_if_synthetic',
-           'describe_scores', 'evaluate_command', 'predict_command', 'synthesize_command', 'load_weights',
-           'export_command', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
-           'live_command', 'extract_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
-           'card_command', 'pack_command', 'bench_command']
+           'json_line', 'Commands', 'show_version', 'about', 'shown', 'option_of', 'training_options',
+           'takes_training_options', 'full_command', 'read_config', 'write_config', 'current_option', 'train_command',
+           'describe_run', 'demo_command', 'plain', 'table_lines', 'crossval_command', 'warn_of_known_signers',
+           'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'predict_command', 'synthesize_command',
+           'load_weights', 'export_command', 'explain_command', 'spotter_class', 'evaluate_stream_command',
+           'event_json', 'live_command', 'extract_command', 'remove_command', 'inspect_command', 'prepare_command',
+           'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -51,8 +52,19 @@ def say(
     line:str,
     err:bool=False, # on the error stream
 ) -> None:
-    "Print one line; what could be two, or could command the terminal, is spelled out."
-    typer.echo(readable(line, sys.maxsize), err=err)
+    "Print one line; what could be two, could command the terminal, or is not in its alphabet, is spelled out."
+    alphabet = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    typer.echo(readable(line, sys.maxsize).encode(alphabet, "backslashreplace").decode(alphabet), err=err)
+
+def json_line(
+    content:Any, # dictionaries, lists, texts, numbers
+) -> str:
+    "One line of JSON, in which what is not finite is null."
+    def finite(value:Any) -> Any:
+        if isinstance(value, dict): return {name: finite(each) for name, each in value.items()}
+        if isinstance(value, (list, tuple)): return [finite(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(content), allow_nan=False)
 
 class Commands(TyperGroup):
     "The commands. An `InputError` becomes one line on the error stream and exit code 2."
@@ -180,9 +192,10 @@ def write_config(
     "Write all fields; those that are None are left out in TOML, which has no such value."
     values = asdict(config)
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value is not None]
-    toml = path.suffix.lower() == ".toml"
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n" if toml else json.dumps(values, indent=1), encoding="utf-8")
+    text = "\n".join(lines) + "\n" if path.suffix.lower() == ".toml" else json.dumps(values, indent=1)
+    try: content = text.encode()
+    except UnicodeEncodeError: raise InputError(f"{path}: a name for it is not UTF-8; rename what it names") from None
+    with atomic_write(path) as temporary: temporary.write_bytes(content)
 
 # %% ../nbs/92_cli.ipynb #c011
 def current_option(name:str) -> str:
@@ -247,11 +260,14 @@ def demo_command() -> None:
 # %% ../nbs/92_cli.ipynb #c013
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 
+def plain(table:"pd.DataFrame") -> "pd.DataFrame": # a copy
+    "A table in which every name and text can be shown."
+    def shown(value:Any) -> Any: return readable(value) if isinstance(value, str) else value
+    return table.map(shown).rename(index=shown, columns=shown)
+
 def table_lines(table:"pd.DataFrame", **options:Any) -> list[str]:
     "A table for the terminal, numbers with three decimals; a line for each row, whatever the names in it are."
-    def shown(value:Any) -> Any: return readable(value) if isinstance(value, str) else value
-    table = table.map(shown).rename(index=shown, columns=shown)
-    return str(table.to_string(float_format="{:.3f}".format, **options)).split("\n")
+    return str(plain(table).to_string(float_format="{:.3f}".format, **options)).split("\n")
 
 @app.command("crossval")
 def crossval_command(
@@ -274,7 +290,7 @@ def crossval_command(
         name, _, value = each.partition("=")
         changes[name] = value
     numbers = parse_names(seeds)
-    if not all(seed.isdecimal() for seed in numbers):
+    if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
     results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers], changes,
                              report=lambda line: say(line, err=as_json))
@@ -282,7 +298,7 @@ def crossval_command(
     if table is not None:
         with atomic_write(table) as temporary: runs.to_csv(temporary, index=False)
     summary = crossval_table(runs)
-    if as_json: return say(summary.to_json(orient="index"))
+    if as_json: return say(plain(summary).to_json(orient="index"))
     say("")
     for line in table_lines(summary): say(line)
 
@@ -343,7 +359,7 @@ def evaluate_command(
         result, page = examined.scores, write_report(examined, report)
         say(f"report: {page}", err=True)
     warn_of_known_signers(model, result.per_participant)
-    if as_json: return say(json.dumps({**result.as_dict(), "trained_on": network.data_kind}))
+    if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind}))
     for line in describe_scores(result): say(line)
     for line in result.skipped: say(f"skipped {line}", err=True)
 
@@ -360,7 +376,7 @@ def predict_command(
     warn_if_synthetic(opened[0])
     for path in clips:
         guesses = predict(opened, path)
-        if as_json: say(json.dumps({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
+        if as_json: say(json_line({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
         else: say(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
 
 @app.command("synthesize")
@@ -418,7 +434,7 @@ def explain_command(
     warn_if_synthetic(network)
     found = explain(network, classes, read_clip(clip), sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")
-    if as_json: return say(json.dumps({"clip": str(clip), **found.as_dict()}))
+    if as_json: return say(json_line({"clip": str(clip), **found.as_dict()}))
     for line in found.lines(): say(line)
     say(f"figure: {out}")
 
@@ -451,7 +467,7 @@ def evaluate_stream_command(
     warn_if_synthetic(network)
     clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
     table = evaluate_streams(network, classes, clips, minutes, spotter_class(spotter), seed=seed)
-    if as_json: return say(table.to_json(orient="index"))
+    if as_json: return say(plain(table).to_json(orient="index"))
     for line in table_lines(table.T): say(line)
 
 # %% ../nbs/92_cli.ipynb #fe604e0f
@@ -463,7 +479,7 @@ def event_json(event:"Event") -> str:
     if isinstance(event, SignEnded):
         guesses = [asdict(guess) for guess in event.guesses]
         found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
-    return json.dumps(found)
+    return json_line(found)
 
 # %% ../nbs/92_cli.ipynb #live1
 @app.command("live")
@@ -549,7 +565,7 @@ def remove_command(
 ) -> None:
     "Delete recordings from a dataset, after asking."
     from asl_nb.capture.recorder import remove_recordings
-    def ask(count:int) -> bool: return typer.confirm(f"Delete {count} recordings from {dataset}?")
+    def ask(count:int) -> bool: return typer.confirm(readable(f"Delete {count} recordings from {dataset}?"))
     gone = remove_recordings(dataset, participant, session, sign, None if yes else ask)
     say(f"{len(gone)} clips removed from {dataset}" if gone else "nothing was removed")
 
@@ -565,7 +581,7 @@ def inspect_command(
     "Balance, lengths, missing parts, handedness, duplicates and odd clips of a dataset."
     from asl_nb.data.inspection import inspect_dataset
     found = inspect_dataset(dataset, table_only, skip_bad)
-    for line in [json.dumps(found.as_dict())] if as_json else found.describe(): say(line)
+    for line in [json_line(found.as_dict())] if as_json else found.describe(): say(line)
     if out is not None: found.write(out)
 
 @app.command("prepare")
@@ -611,7 +627,7 @@ def runs_command(
     if picture is not None:
         figure = draw_runs([runs[name] for name in runs_table(runs).index[:10]])
         with atomic_write(picture) as temporary: figure.savefig(temporary, format="png", dpi=120)
-    if as_json: return say(table.to_json(orient="index"))
+    if as_json: return say(plain(table).to_json(orient="index"))
     for line in table_lines(table, max_colwidth=60): say(line)
 
 @app.command("card")
@@ -658,9 +674,9 @@ def bench_command(
                                   measure_start_up, measure_video, run_benchmark)
     if start_up:
         table = measure_start_up()
-        for line in [table.to_json(orient="index")] if as_json else table_lines(table): say(line)
+        for line in [plain(table).to_json(orient="index")] if as_json else table_lines(table): say(line)
         return
     measurements:tuple[Measurement, ...] = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints,
                                             partial(measure_video, video=film))
     result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: say(line, err=True))
-    for line in [json.dumps(result.as_dict())] if as_json else result.text().splitlines(): say(line)
+    for line in [json_line(result.as_dict())] if as_json else result.text().splitlines(): say(line)

@@ -79,7 +79,8 @@ def test_configurations_of_earlier_runs_are_read():
     same = {name: value for name, value in EARLIER.items() if name not in RENAMED}
     assert json.loads(json.dumps({name: getattr(config, name) for name in same})) == same
     objects = dict(optimizer={"lr": 1e-3}, scheduler={}, criterion={})
-    assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == replace(config, epoch_steps=1)
+    then = replace(config, epoch_steps=1, hand_size="palm", drop_doubled=False)
+    assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == then
 
 
 def test_the_table_of_earlier_names_is_complete_and_has_no_field_of_today():

@@ -42,8 +42,8 @@ def lived_in(model):
 
 NETWORKS = {name: TrainingConfig(recipe=name).network for name in RECIPES}
 NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(FEATURES), centre="shoulders",
-                                                  dominant_hand=True,
-                                                  longest_gap=4, drop_handless=True)
+                                                  dominant_hand=True, longest_gap=4, drop_handless=True,
+                                                  drop_doubled=True, hand_size="bones")
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -59,13 +59,15 @@ def pair(request, tmp_path_factory):
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.one_of(st.integers(1, 90), st.integers(91, 384)), min_size=1, max_size=3),
        seed=st.integers(0, 999),
-       missing=st.sets(st.sampled_from([*PARTS, "some points", "some frames", "first frame"])), left=st.booleans())
+       missing=st.sets(st.sampled_from([*PARTS, "some points", "some frames", "first frame", "doubled"])),
+       left=st.booleans())
 def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     model, exported, _ = pair
     rng = np.random.default_rng(seed)
     clips = rng.uniform(.2, .8, (len(lengths), 1, 543, 3))
     clips = clips + .05*rng.standard_normal((len(lengths), max(lengths), 543, 3))
     clips[:, rng.random(max(lengths)) < .3, PARTS["right_hand" if left else "left_hand"]] = np.nan
+    if "doubled" in missing: clips[:, ::3, PARTS["left_hand"]] = clips[:, ::3, PARTS["right_hand"]] + .002
     for part in missing & set(PARTS): clips[:, :, PARTS[part]] = np.nan
     if "some points" in missing: clips[rng.random(clips.shape[:3]) < .4] = np.nan
     if "some frames" in missing: clips[rng.random(clips.shape[:2]) < .4] = np.nan

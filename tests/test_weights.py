@@ -69,6 +69,10 @@ def test_pretrained_weights_fit_only_networks_built_alike(model, tmp_path):
     assert load_pretrained(other, ("please", "hello"), tmp_path/"model.pth") == ["please"]
     assert torch.equal(logits(other.eval())[:, 0], logits(model)[:, 2])
     assert other.classifier.dropout.steps_finished == 0
+    with pytest.raises(InputError, match="its hand_size is 'palm', here it is 'bones'"):
+        load_pretrained(ASLModel(num_classes=2, dim=16, hand_size="bones"), ("please", "hello"), tmp_path/"model.pth")
+    load_pretrained(ASLModel(num_classes=2, dim=16, hand_size="palm", drop_doubled=False), CLASSES[1:],
+                    tmp_path/"model.pth")
     with pytest.raises(InputError, match="its kernel_size is 17, here it is 5"):
         load_pretrained(ASLModel(num_classes=2, dim=16, kernel_size=5), ("please", "hello"), tmp_path/"model.pth")
 

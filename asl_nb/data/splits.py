@@ -53,7 +53,7 @@ def _signers_by_share(counts:pd.DataFrame, share:float, seed:int, keep_signs:boo
     if counts.shape[1] < 2:
         raise InputError(f"{what}: {join_names(counts.columns)} is the only person left, and nobody may be on "
                          "two sides; add clips of other people"
-                         + (", or set it to 0" if what == "validation_share" else ""))
+                         + (", or set it to 0" if what != "share" else ""))
     clips = counts.sum()
     wanted = share*clips.sum()
     shuffled = np.random.default_rng(seed).permutation(sorted(counts.columns))
@@ -96,7 +96,7 @@ def _takes_by_share(signs:pd.Series, share:float, seed:int, what:str) -> np.ndar
         held_out[generator.permutation(rows)[:min(max(round(share*len(rows)), 1), len(rows) - 1)]] = True
     if not held_out.any():
         raise InputError(f"{what}: there is one person, and a single clip of each sign, so no clip can be held out; "
-                         "record each sign more often" + (", or set it to 0" if what == "validation_share" else ""))
+                         "record each sign more often, or set it to 0")
     return held_out
 
 # %% ../../nbs/data/07_splits.ipynb #c091
@@ -105,7 +105,7 @@ class SplitPlan:
     "Which signs are trained, who is tested and who validates: by name, or by share with a seed."
     signs:str|Sequence[str]|None = "all" # "all": whatever can be trained; "ASL25"; or names
     test_participants:str|Sequence[str] = () # who is tested; if nobody is named:
-    test_share:float = 0.2 # share of the clips to test on
+    test_share:float = 0.2 # share of the clips to test on; 0: nobody, all can train
     validation_participants:str|Sequence[str] = () # who chooses the best epoch; if nobody is named:
     validation_share:float = 0.15 # share of the other clips to validate on; 0: nobody, all others train
     seed:int = 42 # of the choices by share
@@ -116,6 +116,7 @@ class SplitPlan:
         "Which rows belong to the test signers, named or chosen by share; of a single signer, which takes."
         counts, names = count_clips(table), parse_names(self.test_participants)
         if names: _signers_by_name(counts, names, False, "test_participants")
+        elif not self.test_share: return np.zeros(len(table), dtype=bool)
         elif counts.shape[1] == 1: return _takes_by_share(table.sign, self.test_share, self.seed, "test_share")
         else:
             keep_signs = sign_names(self.signs) is not None
@@ -129,7 +130,7 @@ class SplitPlan:
         "Which rows choose the best epoch; of a single signer who is also tested, which takes."
         counts, names = count_clips(table), parse_names(self.validation_participants)
         if names: _signers_by_name(counts, names, True, "validation_participants")
-        elif set(table.participant_id) == tested:
+        elif counts.shape[1] == 1 and tested <= set(table.participant_id):
             return _takes_by_share(table.sign, self.validation_share, self.seed, "validation_share")
         else: names = _signers_by_share(counts, self.validation_share, self.seed, True, "validation_share")
         return np.asarray(table.participant_id.isin(names))
@@ -205,7 +206,7 @@ def assign_splits(
     classes = _trained_signs(table[wanted], is_test[wanted], order, names)
     known = table.sign.isin(list(classes)).to_numpy()
     part = np.where(wanted, np.where(is_test, np.where(known, "test", "excluded"), "train"), "left out").astype(object)
-    if not (part == "test").any():
+    if is_test.any() and not (part == "test").any():
         raise InputError("test: no clip of a trained sign is left to test on; test on other people")
     if parse_names(plan.validation_participants) or plan.validation_share:
         training, tested = np.flatnonzero(part == "train"), set(table.participant_id[part == "test"])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'CURVES', 'MANY_FACE_POINTS', 'POINT_SETS', 'GUIDE_AXES', 'GUIDE_FEATURES', 'JOINTS', 'ENDS', 'PAIRS',
-           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'Classes', 'Temperature',
-           'DataKind', 'finger_joints', 'feature_names', 'feature_count']
+           'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'HAND_SIZES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'Classes',
+           'Temperature', 'DataKind', 'finger_joints', 'feature_names', 'feature_count']
 
 # %% ../../nbs/network/00_choices.ipynb #h003
 from collections.abc import Sequence
@@ -59,6 +59,9 @@ def feature_count(
     "How many numbers describe a frame."
     hands = sum(2*HAND_FEATURES[name] for name in features if name in HAND_FEATURES)
     return hands + sum(points*len(POINT_FEATURES[name]) for name in features if name not in HAND_FEATURES)
+
+# %% ../../nbs/network/00_choices.ipynb #h032
+HAND_SIZES = ("palm", "bones")
 
 # %% ../../nbs/network/00_choices.ipynb #h009
 BLOCKS = ("tcn", "lstm", "attention", "conv", "transformer")

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PICKLE_LIMIT', 'RECORD_LIMIT', 'NAMES_IN_PICKLE', 'MODEL_FORMAT', 'Rate', 'Blocks', 'Dilation', 'LARGEST_WEIGHT',
-           'LARGEST_COUNTER', 'NEVER_NEGATIVE', 'MAY_DIFFER', 'write_tensors', 'check_records', 'check_pickle',
-           'read_tensors', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors', 'load_model',
-           'load_pretrained']
+           'LARGEST_COUNTER', 'NEVER_NEGATIVE', 'MAY_DIFFER', 'PREPARATION', 'write_tensors', 'check_records',
+           'check_pickle', 'read_tensors', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors',
+           'load_model', 'load_pretrained']
 
 # %% ../../nbs/network/11_weights.ipynb #w003
 import os
@@ -16,6 +16,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from io import BytesIO
 from reprlib import repr as short_repr
 from typing import Annotated, Any, BinaryIO
@@ -32,6 +33,7 @@ from ..core.names import Name
 from .choices import (BLOCKS, FEATURES, LARGEST, MOST_BLOCKS, Classes, DataKind,
                                     Temperature)
 from .model import ASLModel
+from .preprocessing import PointSelection, PreprocessingLayer
 
 # %% ../../nbs/network/11_weights.ipynb #c031
 def write_tensors(
@@ -118,6 +120,8 @@ class NetworkSettings(TypedDict, total=False):
     dominant_hand: bool
     longest_gap: Annotated[int, Field(ge=0, le=LARGEST["longest_gap"])]
     drop_handless: bool
+    drop_doubled: bool
+    hand_size: Name
     kernel_size: Annotated[int, Field(ge=1, le=LARGEST["kernel_size"])]
     dilations: Annotated[tuple[Dilation, ...], Field(max_length=MOST_BLOCKS, strict=False)]
     tcn_dropouts: Annotated[tuple[Rate, ...], Field(max_length=MOST_BLOCKS, strict=False)]
@@ -198,6 +202,8 @@ def load_model(
 # %% ../../nbs/network/11_weights.ipynb #c101
 MAY_DIFFER = {"num_classes", "max_len", "dropout_step", "late_dropout", "adaptive_dropout", "tcn_dropouts",
               "block_dropout", "dropout_increase", "drop_path"} # settings that fit the weights of another model
+PREPARATION = {name: parameter.default for layer in (PreprocessingLayer, PointSelection)
+               for name, parameter in signature(layer).parameters.items()} # a setting that a file does not name
 
 def load_pretrained(
     model:ASLModel, # is changed
@@ -206,9 +212,10 @@ def load_pretrained(
 ) -> list[str]: # the signs that both know
     "Give a new model the weights of a trained one. `InputError` if the two are built differently."
     donor, known = load_model(path) # checked as any model
-    for name, value in model.settings.items():
-        if name not in MAY_DIFFER and donor.settings.get(name) != value:
-            raise InputError(f"{path}: its {name} is {donor.settings.get(name)!r}, here it is {value!r}; "
+    theirs = PREPARATION | donor.settings
+    for name, value in (PREPARATION | model.settings).items():
+        if name not in MAY_DIFFER and theirs.get(name) != value:
+            raise InputError(f"{path}: its {name} is {theirs.get(name)!r}, here it is {value!r}; "
                              "train with the same network settings")
     weights, own, both = donor.state_dict(), model.state_dict(), [name for name in classes if name in known]
     for name in ("classifier.output.weight", "classifier.output.bias"):

@@ -108,12 +108,13 @@ MOST_TAKES = 1000 # of a synthetic sign; all signs together are 3 GB
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig(Settings):
     "Which clips, and which signers are in which part."
-    data: FolderText = Field("synthetic", min_length=1, description="folder of recordings, or \"synthetic\"")
+    data: FolderText = Field("synthetic", min_length=1, description=(
+        "folder of recordings, or several with semicolons between; or \"synthetic\""))
     signs: str = Field("all", min_length=1, max_length=10**6, description=(
         "\"all\", \"ASL25\", or names separated by commas"))
     test_participants: Names = Field((), description="signers held back for the test; none named: chosen by test_share")
-    test_share: float = Field(0.2, gt=0, lt=1, description=(
-        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer)"))
+    test_share: Rate = Field(0.2, description=(
+        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer); 0: none"))
     validation_participants: Names = Field((), description=(
         "signers that pick the checkpoint; none named: chosen by validation_share"))
     validation_share: Rate = Field(0.15, description=(
@@ -151,6 +152,9 @@ class FeatureConfig(Settings):
     longest_gap: int = Field(0, ge=0, le=LARGEST["longest_gap"], description=(
         "fill gaps in a landmark's path of up to this many frames"))
     drop_handless: bool = Field(False, description="leave out the frames in which neither hand is seen")
+    drop_doubled: bool = Field(False, description="leave out a hand that is the other one, found twice")
+    hand_size: Literal["palm", "bones"] = Field("palm", description=(
+        "what hand shapes are divided by: wrist to middle knuckle in the image, or the mean bone in depth, too"))
 
 # %% ../../nbs/training/03_configuration.ipynb #86c1b443
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -307,7 +311,7 @@ class LearningConfig(ObjectiveConfig):
 RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dict(
     recipe="best", validation_share=0.,
     points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
-    dominant_hand=True, blocks=("conv", "transformer"), dim=128,
+    dominant_hand=True, drop_doubled=True, hand_size="bones", blocks=("conv", "transformer"), dim=128,
     epochs=20, epoch_steps=30, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5.,
     temperature=.8, balance=.5, length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,
@@ -402,8 +406,8 @@ def current_names(
 def recorded(
     values: Mapping[str, Any], # field names and values of a run, from its manifest, its checkpoint or its result
 ) -> dict[str, Any]: # the same, and what was not a field yet, as it was then
-    "The numbers of a run that an earlier version may have begun: an epoch was always one pass."
-    return {"epoch_steps": 1, **values}
+    "The numbers of a run that an earlier version may have begun: an epoch was one pass, hands were as long as a palm."
+    return {"epoch_steps": 1, "hand_size": "palm", "drop_doubled": False, **values}
 
 def config_from(
     values: Mapping[str, Any], # field names and values, for example a manifest's `training_config`

@@ -108,6 +108,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 # %% ../../nbs/training/11_crossval.ipynb #c011
+VARIANTS |= {f"{clips} clips a sign": dict(clips_per_sign=clips) for clips in (2, 5, 10, 20, 40)}
 VARIANTS |= {
     "with the face": dict(points="guide"),
     "with the face, dropped half the time": dict(points="guide", face_dropout=.5),

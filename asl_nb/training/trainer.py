@@ -32,7 +32,7 @@ from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, 
 from ..data.clips import somebody_is_seen
 from ..data.datasets import Splits, data_folders, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
-from ..data.splits import SplitPlan, stratified_sample
+from ..data.splits import SplitPlan, sample_per_sign, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.baseline import compare_with_baseline, score_baseline
 from ..evaluation.calibration import fit_temperature
@@ -67,6 +67,9 @@ def load_data(
         dataset = synthetic_dataset(config.synthetic_signers, config.synthetic_clips, seed=config.seed)
         rows = stratified_sample(dataset.table(), config.max_samples or len(dataset), config.seed)
         splits = split_dataset(dataset.select(rows), plan)
+    if config.clips_per_sign:
+        few = sample_per_sign(splits.train.table(), config.clips_per_sign, config.seed)
+        splits = replace(splits, train=splits.train.select(few))
     if len(splits.train.classes) < 2:
         raise InputError(f"signs: only {splits.train.classes[0]} can be trained; a model needs at least two signs")
     if not any(map(somebody_is_seen, splits.train.clips)): # the first clip is enough, as a rule

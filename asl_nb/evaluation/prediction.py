@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['ONNX_OPERATORS', 'MOST_PARTS', 'ARENA', 'RUN_SECONDS', 'RUNNING', 'RENEW', 'ONNX_FORMAT', 'FRAMES_AT_ONCE',
-           'check_logits', 'Guess', 'best_guesses', 'clip_logits', 'load_onnx_library', 'load_onnx_messages',
-           'fault_of_graph', 'limit_memory', 'open_session', 'stop_overdue', 'watch_runs', 'run_session',
-           'ExportMetadata', 'ExportedModel', 'check_session', 'load_exported', 'open_for_prediction', 'predict']
+           'MODEL_IN_THE_BOX', 'check_logits', 'Guess', 'best_guesses', 'clip_logits', 'load_onnx_library',
+           'load_onnx_messages', 'fault_of_graph', 'limit_memory', 'open_session', 'stop_overdue', 'watch_runs',
+           'run_session', 'ExportMetadata', 'ExportedModel', 'check_session', 'load_exported', 'open_for_prediction',
+           'predict']
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p003
 import os
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.resources import files
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -271,10 +273,13 @@ def load_exported(
     raise InputError(f"{path}: its metadata name {len(model.classes)} signs, which contradicts the graph; {RENEW}")
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p020
+MODEL_IN_THE_BOX = Path(str(files("asl_nb")/"assets"/"asl_webcam_v1.pth"))
+
 def open_for_prediction(
-    path:str|os.PathLike[str], # a `.pth` file of a training run, or an `.onnx` file of `export_onnx`
+    path:str|os.PathLike[str]|None=None, # `.pth` of a training run or `.onnx` of `export_onnx`; None: the one in the box
 ) -> "tuple[ASLModel|ExportedModel, tuple[str, ...]]": # the model, and its sign names
     "Open a model of either kind for `predict`; only a `.pth` file loads PyTorch. Raises `InputError` for another file."
+    path = MODEL_IN_THE_BOX if path is None else path
     if Path(path).suffix.lower() == ".onnx":
         exported = load_exported(path)
         return exported, exported.classes
@@ -291,16 +296,17 @@ def _as_clip(clip:Any, aspect:float) -> np.ndarray: # `(T, 543, 3)` in the stand
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p021
 def predict(
-    model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]", # a file, or a model and its sign names
     clips:Any, # a parquet file or an array `(T, 543, 3)`, NaN = not seen; or a list of these
+    model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]|None"=None, # a file, or a model and its signs
     count:int=5, # guesses for each clip, at most
     aspect:float=ASPECT, # width / height of the images in which the arrays were found; a file knows its own
 ) -> list[Any]: # the `Guess`es of the clip, most probable first; for a list of clips, a list of such lists
     """Which signs a clip most probably shows.
 
-    `model` is a `.pth` or `.onnx` file, or what `load_model` or `open_for_prediction` made of one. The landmarks are
-    those of MediaPipe Holistic in the order of asl-signs, x and y in widths and heights of an image of the shape
-    `aspect`, at about 30 frames per second. Probabilities are from 0 to 1, calibrated with the temperature in the
+    `model` is a `.pth` or `.onnx` file, or what `load_model` or `open_for_prediction` made of one; without it, the
+    model that comes with the package answers. The landmarks are those of MediaPipe Holistic in the order of
+    asl-signs, x and y in widths and heights of an image of the shape `aspect`, at about 30 frames per second.
+    Probabilities are from 0 to 1, calibrated with the temperature in the
     model's file; those of all signs that the model knows add up to 1. Raises `InputError` for a file that cannot be
     used and for a clip in which nobody is seen, `ValueError` for an array of another shape."""
     network, classes = model if isinstance(model, tuple) else open_for_prediction(model)

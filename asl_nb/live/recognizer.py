@@ -19,7 +19,7 @@ from torch import Tensor
 from ..data.clips import check_coordinates
 from ..data.landmarks import ASPECT, PARTS, POSE, change_aspect, mirror_clip
 from ..data.resampling import FPS, FrameResampler
-from ..evaluation.prediction import Guess, best_guesses, clip_logits
+from ..evaluation.prediction import Guess, best_guesses, clip_logits, open_for_prediction
 from .spotter import HAND_NAMES, LearnedSpotter, Spotter, check_frame
 
 # %% ../../nbs/live/02_recognizer.ipynb #c012
@@ -261,13 +261,14 @@ class SignTracker:
 class Recognizer:
     "From frames with times to events."
     def __init__(self,
-        model:Any, # an `ASLModel` in evaluation mode, or an exported one, from `open_model`
-        classes:Sequence[str], # its `K` signs
+        model:Any=None, # an `ASLModel` in evaluation mode, or an exported one, from `open_model`; None: the one in the box
+        classes:Sequence[str]=(), # its `K` signs
         mirrored:bool=False, # the camera shows a mirror image
         spotter:Spotter|None=None, # None = the `LearnedSpotter` that comes with the package
         segmentation:SegmentationConfig=SegmentationConfig(),
         longest_gap:float=.5, # seconds without a frame that break the stream
     ) -> None:
+        if model is None: model, classes = open_for_prediction()
         self.mirrored, self.pace = mirrored, FrameResampler(longest_gap=longest_gap)
         self.tracker = SignTracker(model, classes, spotter or LearnedSpotter(), segmentation)
 

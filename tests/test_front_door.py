@@ -115,3 +115,17 @@ def test_both_kinds_of_file_predict_the_same(run, exported, clip):
     assert [guess.sign for guess in trained] == [guess.sign for guess in other]
     assert [guess.probability for guess in trained] == pytest.approx([guess.probability for guess in other], abs=1e-4)
     assert sum(guess.probability for guess in trained) == pytest.approx(1)
+
+
+def test_without_a_model_the_one_in_the_box_answers_and_says_so(clip):
+    told = subprocess.run([sys.executable, "-m", "asl_nb", "predict", clip, "--json"], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.splitlines() == ["model: asl_webcam_v1, which comes with the program"]
+    guesses = asl_nb.predict(clip)
+    assert [each["sign"] for each in json.loads(told.stdout)["guesses"]] == [each.sign for each in guesses]
+
+
+def test_predict_without_a_clip_is_refused_in_one_line():
+    for named in ([], ["model.pth"]):
+        told = subprocess.run([sys.executable, "-m", "asl_nb", "predict", *named], capture_output=True, text=True)
+        assert told.returncode == 2 and told.stderr.splitlines()[-1].startswith("asl-nb: predict: no clip is named")

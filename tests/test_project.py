@@ -42,3 +42,14 @@ def test_every_requirement_is_pinned():
     asked = {plain(re.match(r"[\w.-]+", each)[0]) for name,
              value in settings["DEFAULT"].items() if name.endswith("requirements") for each in value.split()}
     assert asked <= pinned
+
+
+def test_the_model_in_the_box_is_small_and_has_its_papers():
+    from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX
+    from asl_nb.training.card import model_card
+    from asl_nb.training.manifest import manifest_beside
+    manifest = manifest_beside(MODEL_IN_THE_BOX)
+    assert MODEL_IN_THE_BOX.stat().st_size < 3_000_000
+    assert manifest.final_results.cross_validation.signers == len(manifest.reproduction.participants["train"])
+    card = MODEL_IN_THE_BOX.with_name(f"{MODEL_IN_THE_BOX.stem}_card.md").read_text(encoding="utf-8")
+    assert card.startswith(model_card(manifest).split("## ")[0]) and "Licences" in card and "asl-nb train" in card

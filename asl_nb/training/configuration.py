@@ -11,6 +11,7 @@ __all__ = ['MOST', 'Names', 'FolderText', 'Betas', 'AdaptiveDropoutNumbers', 'Dr
 
 # %% ../../nbs/training/03_configuration.ipynb #c003
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, fields, replace
 from difflib import get_close_matches
@@ -373,6 +374,7 @@ def configuration_table(
     rows: list[dict[str, Any]] = []
     for name, field in config_fields().items():
         kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
+        kind = re.sub(r"<function (\w+) at 0x\w+>", r"\1", kind) # the address is another one every time
         group = next((group for group, names in members.items() if name in names), "")
         values = {recipe: numbers.get(name, field.default) for recipe, numbers in RECIPES.items()}
         if config is not None: values["value"] = getattr(config, name)

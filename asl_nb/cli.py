@@ -224,15 +224,17 @@ def train_command(
 # %% ../nbs/92_cli.ipynb #c011d
 def describe_run(run:"TrainingRun") -> list[str]:
     "The end of a run, in lines for a person: the score, on whom, and the files."
-    splits, test, best = run.splits, run.test, run.history.best_epoch
+    splits, best, lines = run.splits, run.history.best_epoch, [""]
     synthetic = "synthetic " if splits.data_kind == "synthetic" else ""
     epoch = f"{len(run.history)} epochs" if best is None else f"best epoch {best + 1}"
     whom = f"unseen {synthetic}signers"
     if splits.only_signer is not None: whom = f"new clips of {splits.only_signer}, who made all of them"
-    lines = ["", f"accuracy on {whom}: {test.top1:.1%} (five guesses: {test.top5:.1%}), "
-             f"{test.clips} clips, {epoch}, {run.seconds:.0f} s"]
-    for name, score in test.per_participant.items():
-        lines.append(f"  signer {name}: {score.top1:.1%} of {score.clips} clips")
+    if test := run.test:
+        lines.append(f"accuracy on {whom}: {test.top1:.1%} (five guesses: {test.top5:.1%}), "
+                     f"{test.clips} clips, {epoch}, {run.seconds:.0f} s")
+        lines += [f"  signer {name}: {score.top1:.1%} of {score.clips} clips"
+                  for name, score in test.per_participant.items()]
+    lines += run.verdict.remarks
     if splits.only_signer:
         lines.append(f"one signer only: this score is for {splits.only_signer} and says nothing about other people")
     if synthetic: lines.append("synthetic signers only: this says nothing about recognising real signing")
@@ -253,9 +255,11 @@ def table_lines(table:"pd.DataFrame", **options:Any) -> list[str]:
     table = table.map(shown).rename(index=shown, columns=shown)
     return str(table.to_string(float_format="{:.3f}".format, **options)).split("\n")
 
+# %% ../nbs/92_cli.ipynb #xval01
 @app.command("crossval")
 def crossval_command(
-    data:Annotated[Path, typer.Option(help="plain folder of clips in asl-signs layout")],
+    data:Annotated[str, typer.Option(
+        help="plain folder of clips in asl-signs layout; or several, semicolons between")],
     folds:Annotated[str, typer.Option(
         help="test signers, commas between people, semicolons between folds; or a number of folds")],
     out:Annotated[Path, typer.Option(help="folder for the results; what is there is not done again")],
@@ -264,11 +268,13 @@ def crossval_command(
     table:Annotated[Path|None, typer.Option(help="also write the runs to this CSV file")]=None,
     changed:Annotated[list[str], typer.Option(
         "--set", help="field=value for every variant, for example epochs=20")]=[],
+    stands_for:Annotated[Path|None, typer.Option(
+        help="a model without test signers, in whose manifest the result is noted")]=None,
     as_json:Json=False,
 ) -> None:
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
-    from asl_nb.training.crossval import cross_validate, crossval_table, list_runs
+    from asl_nb.training.crossval import cross_validate, crossval_table, list_runs, note_cross_validation
     changes:dict[str, str] = {}
     for each in changed:
         name, _, value = each.partition("=")
@@ -278,6 +284,7 @@ def crossval_command(
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
     results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers], changes,
                              report=lambda line: say(line, err=as_json))
+    if stands_for is not None: note_cross_validation(results, out, stands_for)
     runs = list_runs(results)
     if table is not None:
         with atomic_write(table) as temporary: runs.to_csv(temporary, index=False)
@@ -338,8 +345,11 @@ def evaluate_command(
     if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
     else:
         from asl_nb.evaluation.report import make_report, write_report
+        from asl_nb.training.manifest import manifest_beside
         clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
-        examined = make_report(network, classes, clips, title=model.stem)
+        recorded = manifest_beside(model)
+        remarks = recorded.final_results.remarks if recorded and recorded.final_results else []
+        examined = make_report(network, classes, clips, title=model.stem, remarks=remarks)
         result, page = examined.scores, write_report(examined, report)
         say(f"report: {page}", err=True)
     warn_of_known_signers(model, result.per_participant)

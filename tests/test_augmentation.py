@@ -18,7 +18,8 @@ from asl_nb.training.configuration import AugmentationConfig
 
 TIME = dict(time_rate=(.5, 1.5), time_probability=.8, crop_share=(.6, 1), crop_probability=.5)
 MOVE = dict(rotation_degrees=30, scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1, affine_probability=.8,
-            hand_rotation_degrees=20, hand_tilt_degrees=20, hand_scale=.15, hand_shift=.05, finger_scale=.1)
+            hand_rotation_degrees=20, hand_tilt_degrees=20, hand_scale=.15, hand_shift=.05, finger_scale=.1,
+            aspect_jitter=.2)
 LOSE = dict(frame_dropout=.3, part_cutout=.3, square_masking=.5, face_dropout=.3, finger_dropout=.1, weak_drop=.3)
 ALL = dict(TIME, **MOVE, **LOSE, mirror_probability=.5, second_hand_probability=.5, face_swap_probability=.5)
 

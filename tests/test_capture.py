@@ -375,11 +375,11 @@ def test_mirrored_videos_are_turned(tmp_path):
 
 def test_a_full_disk_stops_with_one_line_and_goes_on_later(videos, tmp_path, stand_in, monkeypatch):
     calls, write = [], recordings.write_clip
-    def full(path, clip):
+    def full(path, clip, picture):
         calls.append(path)
         if len(calls) > 2:
             raise InputError(f"{path}: cannot be written (No space left on device); free some space")
-        write(path, clip)
+        write(path, clip, picture=picture)
     monkeypatch.setattr(recordings, "write_clip", full)
     with pytest.raises(InputError, match="No space left"): quietly(videos, tmp_path/"out", BY_FOLDER)
     assert len(read_table(tmp_path/"out")) == 2
@@ -446,10 +446,10 @@ def test_pose_files_of_others(tmp_path):
 
     data = np.full((20, 1, 2, 3), 50, np.float32)
     data[3] = 0
-    # a reduced face, and an iris that we do not keep
+    # a reduced face, and an iris that we do not keep; 2:1 becomes the standard picture
     write(tmp_path/"face.pose", "FACE_LANDMARKS", ["33", "477"], data, 15)
     clip, seconds, _ = read_pose(tmp_path/"face.pose")
-    assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33], [.25, .5, 50])
+    assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33], [.125, .5, 75])
     assert len(clip) == 39 and np.isnan(clip[6, 33]).all() and np.allclose(np.diff(seconds), 1/30)
     write(tmp_path/"other.pose", "BODY_135", ["a", "b"], data)
     with pytest.raises(InputError, match="holds BODY_135 and no landmarks of MediaPipe"):

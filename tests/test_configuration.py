@@ -16,7 +16,7 @@ from asl_nb.training.manifest import TrainingConfigSection
 # numbers were fields.
 EARLIER = dict(
     data="webcam_asl", signs="all", test_participants=["2003", "1005"], test_share=0.2, validation_participants=[],
-    validation_share=0.0, max_len=384, max_samples=None, skip_bad=False, synthetic_signers=12, synthetic_clips=3,
+    validation_share=0.0, max_len=384, max_samples=None, clips_per_sign=None, skip_bad=False, synthetic_signers=12, synthetic_clips=3,
     points="hands_and_arms", features=["place", "motion", "shape", "bend", "spread", "presence"], centre="shoulders",
     dominant_hand=True, longest_gap=0, drop_handless=False, blocks=["conv", "transformer"], dim=128, drop_path=0.1,
     late_dropout=0.8, dropout_step=0, time_rate=[0.5, 1.2], time_probability=0.8, crop_share=[0.15, 1.0],
@@ -79,7 +79,7 @@ def test_configurations_of_earlier_runs_are_read():
     same = {name: value for name, value in EARLIER.items() if name not in RENAMED}
     assert json.loads(json.dumps({name: getattr(config, name) for name in same})) == same
     objects = dict(optimizer={"lr": 1e-3}, scheduler={}, criterion={})
-    then = replace(config, epoch_steps=1, hand_size="palm", drop_doubled=False)
+    then = replace(config, epoch_steps=1, hand_size="palm", drop_doubled=False, aspect_jitter=0.)
     assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == then
 
 

@@ -173,8 +173,8 @@ def interrupted(source, tmp_path, monkeypatch):
 
 
 def test_resuming_reads_only_the_rest(source, whole, interrupted, monkeypatch):
-    read, reading = [], module.read_clip
-    monkeypatch.setattr(module, "read_clip", lambda path: read.append(path) or reading(path))
+    read, reading = [], module.read_recording
+    monkeypatch.setattr(module, "read_recording", lambda path: read.append(path) or reading(path))
     same_files(pack_clips(*source, interrupted, progress=False).path, whole.path)
     assert len(read) == 52
 
@@ -194,8 +194,8 @@ def shorten(path):
     "data empty": (lambda target: (target/f"{DATA}.part").write_bytes(b""), 8),
     "killed after the last rename": (lambda target: (target/f"{DATA}.part").rename(target/DATA), 0)}.values())
 def test_resuming_after_damage(source, whole, interrupted, monkeypatch, damage, lost):
-    read, reading = [], module.read_clip
-    monkeypatch.setattr(module, "read_clip", lambda path: read.append(path) or reading(path))
+    read, reading = [], module.read_recording
+    monkeypatch.setattr(module, "read_recording", lambda path: read.append(path) or reading(path))
     damage(interrupted)
     same_files(pack_clips(*source, interrupted, progress=False).path, whole.path)
     assert len(read) == 52 + lost

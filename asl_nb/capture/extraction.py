@@ -52,7 +52,7 @@ def read_source(
     config:ExtractionConfig=ExtractionConfig(),
     clip:np.ndarray|None=None, # keypoints, where they are read already
     progress:bool=False, # show a progress bar over the frames of a video
-) -> tuple[np.ndarray, dict[str, Any], list[slice]]: # clip `(T, 543, 3)`, facts about it, its pieces
+) -> tuple[np.ndarray, dict[str, Any], list[slice]]: # standard clip `(T, 543, 3)`, facts, its pieces
     "The landmarks of one recording, and where to cut them. Raises `InputError` if they cannot be used."
     path, rate = source.path, config.frames_per_second
     seconds:np.ndarray|None = None
@@ -105,7 +105,8 @@ def _work(
     except InputError as error: return record | {"fault": str(error)}
     except Exception as error: # whatever a decoder may raise
         return record | {"fault": readable(f"{source.path}: {type(error).__name__}: {error}")}
-    return record | facts | {"clips": file_clips(folder, record["id"], labels.participant, clip, pieces)}
+    picture = (facts["width"], facts["height"]) if "width" in facts else None
+    return record | facts | {"clips": file_clips(folder, record["id"], labels.participant, clip, pieces, picture)}
 
 # %% ../../nbs/capture/06_extraction.ipynb #fc224c20
 KILLED = ("the process that read it was killed (out of memory, or the video crashed the decoder); "

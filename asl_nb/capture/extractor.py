@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from .video import check_length, load_library, read_video, silence_stderr, video_facts
 from ..core.errors import InputError
 from ..core.progress import progress_bar
+from ..data.clips import check_picture
 from ..data.drawing import draw_frame
-from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
+from ..data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, POSE, change_aspect
 from ..data.resampling import evenly_spaced, resample_clip
 
 # %% ../../nbs/capture/02_extractor.ipynb #c023
@@ -112,12 +113,13 @@ def extract_video(
     mirrored:bool=False, # the video is a mirror image, as selfie cameras save it
     extractor:Callable[[np.ndarray], np.ndarray]|None=None, # from image to frame; None = a `LandmarkExtractor`
     progress:bool=False, # show a progress bar over the frames
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds `(T,)`, facts about the video
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts of the video
     "The landmarks of a video. Raises `InputError` if it cannot be read or shows nobody."
     if extractor is None:
         with LandmarkExtractor(mirrored) as own:
             return extract_video(path, frames_per_second, largest_side, mirrored, own, progress)
     path, facts = Path(path), video_facts(path)
+    aspect = check_picture(path, (facts["width"], facts["height"]))
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)
     shown = progress_bar(images, path.name, total=max(expected, 0) or None, disable=not progress)
@@ -132,7 +134,7 @@ def extract_video(
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} images; "
                          "record one person, from the hips up, in good light")
-    clip, times = resample_clip(clip, np.array(seconds), frames_per_second)
+    clip, times = resample_clip(change_aspect(clip, aspect, inplace=True), np.array(seconds), frames_per_second)
     return clip, times, facts | {"pictures": pictures, "seconds": round(float(seconds[-1]), 3)}
 
 # %% ../../nbs/capture/02_extractor.ipynb #c045
@@ -150,7 +152,7 @@ def images_near(
 
 def draw_over(
     path:str|os.PathLike[str], # a video
-    clip:np.ndarray, # `(T, 543, 3)` its landmarks
+    clip:np.ndarray, # `(T, 543, 3)` its landmarks, in the standard picture
     seconds:np.ndarray, # `(T,)` the times of the frames, as `extract_video` gives them
     count:int=6, # images, evenly spaced
     mirrored:bool=False, # the video is a mirror image, and the landmarks are not
@@ -161,5 +163,6 @@ def draw_over(
     for axis, t, image in zip(axes[0], chosen, images_near(path, seconds[chosen])):
         height, width = image.shape[:2]
         axis.imshow(image[:, ::-1] if mirrored else image, extent=(0, 1, 1, 0))
-        draw_frame(clip[t], axis, f"{seconds[t]:.2f} s", aspect=width/height)
+        shares = change_aspect(clip[t], ASPECT, width/height)
+        draw_frame(shares, axis, f"{seconds[t]:.2f} s", aspect=width/height)
     return figure

@@ -19,8 +19,8 @@ import numpy as np
 from .video import check_length, load_library
 from ..core.errors import InputError, first_line
 from ..core.files import MB, claimed_array, read_input
-from ..data.clips import MAX_FRAMES, check_coordinates
-from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE
+from ..data.clips import MAX_FRAMES, check_coordinates, check_picture
+from ..data.landmarks import NUM_LANDMARKS, PARTS, POSE, change_aspect
 from ..data.resampling import FrameThinner, resample_clip
 
 # %% ../../nbs/capture/03_keypoints.ipynb #c049
@@ -179,7 +179,7 @@ def _pose_clip(pose:Any, path:Path) -> np.ndarray: # `(T, 543, 3)`
 def read_pose(
     path:str|os.PathLike[str], # a .pose file of MediaPipe Holistic landmarks
     frames_per_second:float|None=30, # of the clip; None = as it is
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # clip `(T, 543, 3)`, seconds `(T,)`, stated_rate and people
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts
     "Read a `.pose` file. Raises `InputError` if it is not one, or of another detector."
     path, library = Path(path), load_library("pose_format")
     content = read_input(path, "pose")
@@ -189,10 +189,12 @@ def read_pose(
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: not a readable .pose file ({reason}); copy it again") from None
     del content
-    clip, rate, people = _pose_clip(pose, path), float(pose.body.fps), int(pose.body.data.shape[1])
+    width, height = int(pose.header.dimensions.width), int(pose.header.dimensions.height)
+    clip = change_aspect(_pose_clip(pose, path), check_picture(path, (width, height)), inplace=True)
+    rate, people = float(pose.body.fps), int(pose.body.data.shape[1])
     del pose # large, and no longer needed
     seconds = np.arange(len(clip))/(rate or 30)
     check_length(path, seconds[-1]*(frames_per_second or 0))
     taken = np.array([*map(FrameThinner(frames_per_second), seconds)])
     clip, seconds = resample_clip(clip[taken], seconds[taken], frames_per_second)
-    return clip, seconds, {"stated_rate": rate, "people": people}
+    return clip, seconds, {"width": width, "height": height, "stated_rate": rate, "people": people}

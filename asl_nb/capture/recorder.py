@@ -26,13 +26,14 @@ from .recordings import Labels, Recordings, clip_id, file_clips, only_writer
 from .video import decode_image, load_library
 from ..core.errors import InputError
 from ..core.names import parse_names
-from ..data.clips import MAX_FRAMES
-from ..data.landmarks import COLOURS, EDGES
+from ..data.clips import MAX_FRAMES, Picture, check_picture
+from ..data.landmarks import COLOURS, EDGES, change_aspect
 from ..data.resampling import resample_clip
 
-# %% ../../nbs/capture/07_recorder.ipynb #c006
+# %% ../../nbs/capture/07_recorder.ipynb #take01
 Extractor = Callable[[np.ndarray], np.ndarray] # from image `(height, width, 3)` to frame `(543, 3)`
 
+# %% ../../nbs/capture/07_recorder.ipynb #c006
 class Take:
     "One performance of a sign, while it is recorded."
     def __init__(self,
@@ -42,26 +43,32 @@ class Take:
         self.sign, self.extractor = sign, extractor or LandmarkExtractor()
         self.seconds:list[float] = []
         self.frames:list[np.ndarray] = []
+        self.picture:Picture = (0, 0) # width and height of its images
 
     def add(self,
         image:np.ndarray, # `(height, width, 3)` uint8, RGB
         seconds:float, # when it was taken
     ) -> np.ndarray: # `(543, 3)` its landmarks
-        "One more image. Raises `InputError` if its time is not a number, or the take too long."
+        "One more image. Raises `InputError` if its time is not a number, its size another, or the take too long."
         if not math.isfinite(seconds): raise InputError(f"an image came with the time {seconds}; record once more")
         if self.seconds and seconds <= self.seconds[-1]: seconds = self.seconds[-1] + .001
         if max(len(self.frames), 30*(seconds - (self.seconds or [seconds])[0])) >= MAX_FRAMES:
             raise InputError(f"the take would have more than {MAX_FRAMES:,} frames; press Stop sooner")
+        height, width = image.shape[:2]
+        if self.frames and self.picture != (width, height):
+            raise InputError(f"the images changed to {width} × {height} pixels; record once more")
+        self.picture = width, height
         self.frames.append(self.extractor(image))
         self.seconds.append(float(seconds))
         return self.frames[-1]
 
     def clip(self,
         frames_per_second:float|None=30, # of the clip; None = as the camera gave them
-    ) -> np.ndarray: # `(T, 543, 3)`
+    ) -> np.ndarray: # `(T, 543, 3)` in the standard picture
         "The finished clip. Raises `InputError` if there is no image."
         if not self.frames: raise InputError("no image arrived from the camera; record once more")
-        return resample_clip(np.stack(self.frames), np.array(self.seconds) - self.seconds[0], frames_per_second)[0]
+        clip = change_aspect(np.stack(self.frames), check_picture("the camera", self.picture))
+        return resample_clip(clip, np.array(self.seconds) - self.seconds[0], frames_per_second)[0]
 
     def verdict(self) -> str: # one line
         "What was seen, and what is odd."
@@ -86,9 +93,10 @@ def keep_take(
     if made.extractor is None and isinstance(take.extractor, LandmarkExtractor): made.extractor = extractor_facts()
     with only_writer(made.folder):
         source = f"webcam {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        clips = file_clips(made.folder, identity, participant, clip, [slice(0, len(clip))])
-        found = {"pictures": len(take.frames), "frames": len(clip), "frames_per_second": 30,
-                 "seen": seen_shares(clip), "notes": clip_notes(clip)}
+        clips = file_clips(made.folder, identity, participant, clip, [slice(0, len(clip))], take.picture)
+        width, height = take.picture
+        found = {"width": width, "height": height, "pictures": len(take.frames), "frames": len(clip),
+                 "frames_per_second": 30, "seen": seen_shares(clip), "notes": clip_notes(clip)}
         made.add(identity, {"source": source, "kind": "webcam", **labels._asdict(), **found, "clips": clips})
         made.save()
     return identity

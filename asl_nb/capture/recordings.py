@@ -31,7 +31,8 @@ from ..core.content import Count, FileContent, Finite, Share, check_content
 from ..core.errors import InputError
 from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import Name, fault_of_name
-from ..data.clips import write_clip
+from ..data.clips import Picture, write_clip
+from ..data.landmarks import ASPECT, change_aspect
 from ..data.layout import SIGN_MAP, TABLE, stays_inside
 
 # %% ../../nbs/capture/05_recordings.ipynb #c066
@@ -316,15 +317,17 @@ def file_clips(
     folder:Path, # of the dataset
     identity:str, # of the recording
     participant:str,
-    clip:np.ndarray, # `(T, 543, 3)`
+    clip:np.ndarray, # `(T, 543, 3)` in the standard picture
     pieces:Sequence[slice], # the parts of it to write
+    picture:Picture|None=None, # the size of its own; None = not known
 ) -> list[dict[str, Any]]: # path, first frame (start), number of frames of each
     "Write the clips of one recording."
+    if picture: clip = change_aspect(clip, ASPECT, picture[0]/picture[1])
     person, clips = re.sub(r"[^\w-]", "_", participant)[:60], []
     for number, piece in enumerate(pieces, start=1):
         name = f"{CLIPS}/{person}/{identity}{f'-{number}' if len(pieces) > 1 else ''}.parquet"
         if not stays_inside(folder, name): raise InputError(f"{folder/name}: leads out of the folder; remove the link")
-        write_clip(folder/name, clip[piece])
+        write_clip(folder/name, clip[piece], picture=picture)
         clips.append({"path": name, "start": piece.start or 0, "frames": len(clip[piece])})
     return clips
 

@@ -91,10 +91,13 @@ def video_facts(
     cv2 = load_library("cv2")
     with open_video(Path(path)) as capture:
         said = [capture.get(getattr(cv2, f"CAP_PROP_{name}")) for name in
-                ("FRAME_WIDTH", "FRAME_HEIGHT", "FPS", "FRAME_COUNT", "FOURCC")]
-    width, height, rate, frames, code = (value if abs(value) < 2**53 else 0 for value in said)
+                ("FRAME_WIDTH", "FRAME_HEIGHT", "FPS", "FRAME_COUNT", "FOURCC",
+                 "SAR_NUM", "SAR_DEN", "ORIENTATION_META")]
+    width, height, rate, frames, code, wide, high, turned = (value if abs(value) < 2**53 else 0 for value in said)
+    if turned % 180: wide, high = high, wide
+    if 0 < min(wide, high) <= max(wide, high) < 4*min(wide, high): width *= wide/high # of a pixel; most are square
     codec = int(code).to_bytes(8, "little", signed=True)[:4].decode("ascii", "replace").strip("\0 ")
-    return {"width": int(width), "height": int(height), "stated_rate": round(rate, 3),
+    return {"width": round(width), "height": int(height), "stated_rate": round(rate, 3),
             "stated_frames": max(int(frames), 0), "codec": codec}
 
 # %% ../../nbs/capture/01_video.ipynb #c017

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['StoredClips', 'LabelledClips', 'ClipDataset', 'load_folder', 'split_by_participant', 'Splits', 'split_dataset',
-           'draw_splits', 'load_splits', 'pack_folder', 'load_dataset']
+           'draw_splits', 'data_folders', 'load_splits', 'pack_folder', 'load_dataset']
 
 # %% ../../nbs/data/08_datasets.ipynb #c003
 import hashlib
@@ -13,7 +13,8 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,7 @@ class Splits:
     "A dataset divided so that nobody is in two parts – unless there is only one person."
     train:ClipDataset # to learn from
     validation:ClipDataset # to choose the best epoch with; may be empty, then nothing is chosen
-    test:ClipDataset # to be tested on, once
+    test:ClipDataset # to be tested on, once; may be empty, then the model has no score of its own
     excluded:dict[str, int] # sign -> number of test clips that nobody trains
     skipped:list[str] = field(default_factory=list) # one line for each clip that could not be read
 
@@ -246,8 +247,7 @@ class Splits:
             raise ValueError("the parts must have the same classes, received: different ones")
         seen:dict[str, str] = {}
         for name, part in parts.items():
-            if not len(part) and name != "validation":
-                raise ValueError(f"every part needs clips, received: an empty {name} part")
+            if not len(part) and name == "train": raise ValueError("training needs clips, received: an empty part")
             both = [signer for signer in part.signers if signer in seen]
             if both and self.only_signer is None:
                 raise ValueError(f"{both[0]} must be in one part only, received: in {seen[both[0]]} and {name}")
@@ -315,9 +315,22 @@ def draw_splits(
     return ax
 
 # %% ../../nbs/data/08_datasets.ipynb #c108
-def _read_sides(folder:Path, check_files:bool) -> tuple[list[Path], list[pd.DataFrame], tuple[str, ...]]:
-    "The folders, tables and signs in order: of one folder if it is plain, of train and test if it is split."
-    folders = [folder/"train", folder/"test"] if dataset_layout(folder) == "split" else [folder]
+def data_folders(
+    data:str|os.PathLike[str], # a folder, or several with semicolons between
+) -> list[Path]:
+    "The folders that are named. Raises `InputError` for none, and for one that is named twice."
+    parts = [str(data)] if os.path.exists(data) else [part.strip() for part in str(data).split(";") if part.strip()]
+    if not parts: raise InputError("data: no folder is named; give a folder of recordings")
+    twice = [name for name, count in Counter(map(os.path.realpath, parts)).items() if count > 1]
+    if twice: raise InputError(f"data: {twice[0]} is named twice; name each folder once")
+    return [Path(part) for part in parts]
+
+def _read_sides(folders:list[Path], check_files:bool) -> tuple[list[Path], list[pd.DataFrame], tuple[str, ...]]:
+    "The folders, tables and signs in order: of plain folders as they are, of a split one for train and for test."
+    split = [folder for folder in folders if dataset_layout(folder) == "split"]
+    if split and len(folders) > 1:
+        raise InputError(f"{split[0]}: is split already; several folders must be plain, and are then split together")
+    if split: folders = [split[0]/"train", split[0]/"test"]
     tables = [read_table(side, check_files) for side in folders]
     there = set().union(*[table.sign for table in tables])
     order = dict.fromkeys(sign for side in folders for sign in read_sign_map(side) if sign in there)
@@ -325,24 +338,29 @@ def _read_sides(folder:Path, check_files:bool) -> tuple[list[Path], list[pd.Data
 
 # %% ../../nbs/data/08_datasets.ipynb #c109
 def load_splits(
-    data_dir:str|os.PathLike[str], # a plain, packed or split folder
+    data_dir:str|os.PathLike[str], # a plain, packed or split folder, or several with semicolons between
     plan:SplitPlan=SplitPlan(), # which signs, who is tested, who validates; its seed chooses the sample, too
     max_len:int|None=384, # longer clips are subsampled to this many frames, evenly
-    max_samples:int|None=None, # most clips of the folder (of each side, if it is split)
+    max_samples:int|None=None, # most clips of each folder (of each side, if it is split)
     skip_bad:bool=False, # go on without clips that cannot be read
     progress:bool=True, # show a progress bar
 ) -> Splits:
-    "Read a folder and divide it into training, validation and test parts with different people."
-    folder = Path(data_dir)
-    folders, tables, order = _read_sides(folder, check_files=not skip_bad)
-    is_test = np.repeat([False, True], [len(table) for table in tables]) if len(tables) == 2 else None
-    with name_folder_in_errors(folder): assign_splits(pd.concat(tables), order, plan, is_test)
+    "Read folders and divide them into training, validation and test parts with different people."
+    asked = data_folders(data_dir)
+    folders, tables, order = _read_sides(asked, check_files=not skip_bad)
+    is_split, whole = folders != asked, Path(str(data_dir))
+    is_test = np.repeat([False, True], [len(table) for table in tables]) if is_split else None
+    with name_folder_in_errors(whole): assign_splits(pd.concat(tables), order, plan, is_test)
     wanted = sign_names(plan.signs) or order
     sides = []
     for side, table in zip(folders, tables):
         chosen = _choose_rows(table, wanted, max_samples, plan.seed)
-        sides.append(_read_rows(side, table, chosen, wanted, max_len, skip_bad, progress))
-    with name_folder_in_errors(folder): return split_dataset(sides[0], plan, *sides[1:])
+        if len(chosen): sides.append(_read_rows(side, table, chosen, wanted, max_len, skip_bad, progress))
+    with name_folder_in_errors(whole):
+        if is_split: return split_dataset(sides[0], plan, sides[1])
+        joined = reduce(ClipDataset.join, sides).with_classes(sign for sign in wanted if sign in
+                                                              {name for side in sides for name in side.classes})
+        return split_dataset(replace(joined, skipped=[line for side in sides for line in side.skipped]), plan)
 
 # %% ../../nbs/data/08_datasets.ipynb #c114
 def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:bool) -> PackedStore:
@@ -382,7 +400,7 @@ def load_dataset(
     folder = Path(data_dir)
     if dataset_layout(folder) != "split":
         raise InputError(f"{folder}: has no train/ and test/; use load_splits, which splits a plain folder by signer")
-    folders, tables, order = _read_sides(folder, check_files=True)
+    folders, tables, order = _read_sides([folder], check_files=True)
     with name_folder_in_errors(folder): refuse_shared_signers(tables[0].participant_id, tables[1].participant_id)
     trained = set(tables[0].sign)
     if untrained := [sign for sign in order if sign not in trained]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUM_LANDMARKS', 'PARTS', 'ASPECT', 'POSE_NAMES', 'POSE', 'FACE_CURVES', 'HAND_EDGES', 'POSE_EDGES', 'FACE_EDGES',
            'EDGES', 'COLOURS', 'FACE_POINTS', 'LEFT_HAND_POINTS', 'RIGHT_HAND_POINTS', 'POINT_LANDMARKS', 'NOSE_TIP',
-           'MIRROR', 'canonical_face', 'mirror_clip']
+           'MIRROR', 'change_aspect', 'canonical_face', 'mirror_clip']
 
 # %% ../../nbs/data/01_landmarks.ipynb #c003
 from importlib.resources import files
@@ -18,7 +18,22 @@ PARTS = {"face": slice(0, 468), "left_hand": slice(468, 489),
          "pose": slice(489, 522), "right_hand": slice(522, 543)}
 
 # %% ../../nbs/data/01_landmarks.ipynb #d002
-ASPECT = 4/3 # width / height of a camera's image
+ASPECT = 4/3 # width / height of the standard picture
+
+# %% ../../nbs/data/01_landmarks.ipynb #d008
+def change_aspect(
+    landmarks:np.ndarray, # `(..., 3)`, x and z in widths of a picture, y in its heights; NaN = not seen
+    aspect:float, # width / height of that picture
+    to:float=ASPECT, # width / height of the picture that is wanted
+    inplace:bool=False, # True: write into `landmarks`
+) -> np.ndarray: # `(..., 3)`; the same array if both have the same shape
+    "The same points in a picture of the same height and of another shape, with the same middle."
+    if not (0 < aspect < np.inf and to > 0): raise ValueError(f"aspect is width / height, positive, received: {aspect}")
+    if aspect == to: return landmarks
+    changed, factor = landmarks if inplace else landmarks.copy(), aspect/to
+    changed[..., 0] = .5 + (changed[..., 0] - .5)*factor
+    changed[..., 2] *= factor
+    return changed
 
 # %% ../../nbs/data/01_landmarks.ipynb #c009
 POSE_NAMES = (

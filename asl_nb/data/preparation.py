@@ -73,6 +73,8 @@ def select_clips(
     plan:SplitPlan=ASL25_PLAN, # which signs – here also the name of a file with one on each line – and who is tested
 ) -> tuple[np.ndarray, tuple[str, ...]]: # `(N,)` "train", "test", "excluded" or "left out"; and the `K` classes
     "Decide for every clip on which side it belongs. Reads no clip."
+    if not plan.test_share and not plan.test_participants:
+        raise InputError("test_share: must lie between 0 and 1, received 0; a prepared folder has a test side")
     there = set(table.sign)
     order = [sign for sign in order if sign in there]
     names = read_signs(plan.signs, order)

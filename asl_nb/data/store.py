@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
-           'CLIPS_PER_TASK', 'TASK_BYTES', 'Checksum', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT', 'npy_header', 'processes',
-           'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store', 'list_sources', 'bytes_needed',
-           'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
+           'CLIPS_PER_TASK', 'TASK_BYTES', 'Task', 'Checksum', 'PICTURE', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT',
+           'npy_header', 'processes', 'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store',
+           'list_sources', 'bytes_needed', 'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -36,7 +36,7 @@ from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
-from .clips import MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, read_clip
+from .clips import MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/05_store.ipynb #t000
@@ -58,29 +58,35 @@ def npy_header(
     return header.getvalue()
 
 # %% ../../nbs/data/05_store.ipynb #c012
-def _packed_clip(path:Path) -> np.ndarray: # `(T, 543, 3)` float16
+def _packed_clip(path:Path) -> tuple[np.ndarray, str]: # `(T, 543, 3)` float16; the size of its picture, "" = not known
     "One clip as it lies in a store."
-    return read_clip(path).astype("<f2")
+    clip, picture = read_recording(path)
+    return clip.astype("<f2"), picture_text(picture)
 
 def _checksum(packed:np.ndarray) -> str: # 32 hexadecimal digits
     "BLAKE2b over the bytes of a packed clip."
     return hashlib.blake2b(np.ascontiguousarray(packed).data, digest_size=16).hexdigest()
 
 # %% ../../nbs/data/05_store.ipynb #c014
-def _read_task(folder:Path, names:Sequence[str]) -> tuple[bytes, list[int], list[str], list[str]]:
-    "The frames of the first clips end to end; for each its number of frames, its checksum and its fault (or '')."
+Task = tuple[bytes, list[int], list[str], list[str], list[str]] # what `_read_task` returns
+
+def _read_task(folder:Path, names:Sequence[str]) -> Task:
+    "The frames of the first clips end to end; for each its number of frames, checksum, picture and fault ('' if none)."
     clips:list[np.ndarray] = []
-    faults = []
+    pictures:list[str] = []
+    faults:list[str] = []
     for name in names:
         if sum(clip.nbytes for clip in clips) > TASK_BYTES: break
         try:
-            clips.append(_packed_clip(folder/name))
-            faults.append("")
+            (clip, picture), fault = _packed_clip(folder/name), ""
         except InputError as error:
-            clips.append(np.empty((0, NUM_LANDMARKS, 3), dtype="<f2"))
-            faults.append(" ".join(str(error).removeprefix(f"{folder/name}: ").split()))
+            clip, picture = np.empty((0, NUM_LANDMARKS, 3), dtype="<f2"), ""
+            fault = " ".join(str(error).removeprefix(f"{folder/name}: ").split())
+        clips.append(clip)
+        pictures.append(picture)
+        faults.append(fault)
     data = b"".join(clip.tobytes() for clip in clips)
-    return data, [len(clip) for clip in clips], [_checksum(clip) for clip in clips], faults
+    return data, [len(clip) for clip in clips], [_checksum(clip) for clip in clips], pictures, faults
 
 # %% ../../nbs/data/05_store.ipynb #c018
 def processes(
@@ -94,7 +100,7 @@ def processes(
 def _rounds(
     folder:Path, names:Sequence[str], # the files, in order
     jobs:int|None, # processes; None = one for a few clips, otherwise all that joblib may use
-) -> Iterator[list[tuple[bytes, list[int], list[str], list[str]]]]: # results of `_read_task`, in order, round by round
+) -> Iterator[list[Task]]: # results of `_read_task`, in order, round by round
     "Read clips in parallel, one round after the other."
     import joblib
     if jobs is None: jobs = 1 if len(names) < 500 else -1
@@ -106,23 +112,25 @@ def _rounds(
             cut = [row for row, task in enumerate(tasks) if len(results[row][1]) < len(task)] # not done to the end
             if cut: results = results[:cut[0] + 1]
             yield results
-            names = names[sum(len(frames) for _, frames, _, _ in results):]
+            names = names[sum(len(frames) for _, frames, *_ in results):]
 
 # %% ../../nbs/data/05_store.ipynb #c020
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+PICTURE = "^([0-9]{1,6}x[0-9]{1,6})?$" # a text of `picture_text`
 Fault = Annotated[str, Field(max_length=1000)] # a line of text
 
 class Round(FileContent):
     "A line of the journal: what is known of the clips of a round."
     frames:list[Annotated[int, Field(ge=0, le=MAX_FRAMES)]] # 0 = a bad clip
     checksums:list[Checksum]
+    pictures:list[Annotated[str, Field(pattern=PICTURE)]]
     faults:list[Fault] # "" = none
 
     @model_validator(mode="after")
     def whole(self) -> "Round":
-        "Raise `ValueError` unless each clip has all three, and either frames or a fault."
-        if not self.frames or not len(self.frames) == len(self.checksums) == len(self.faults):
-            raise ValueError("a round has clips, and each clip a number of frames, a checksum and a fault")
+        "Raise `ValueError` unless each clip has all four, and either frames or a fault."
+        if not self.frames or {*map(len, (self.checksums, self.pictures, self.faults))} != {len(self.frames)}:
+            raise ValueError("a round has clips, and each clip a number of frames, a checksum, a picture and a fault")
         if any(bool(frames) == bool(fault) for frames, fault in zip(self.frames, self.faults, strict=True)):
             raise ValueError("a clip has either frames or a fault")
         return self
@@ -194,9 +202,9 @@ def _write_rounds(
         bar.update(len(table) - len(names))
         for results in _rounds(folder, names, jobs):
             data, *columns = zip(*results, strict=True)
-            frames, checksums, faults = [[value for column in task for value in column] for task in columns]
+            frames, checksums, pictures, faults = [[value for column in task for value in column] for task in columns]
             if not skip_bad: _refuse_faults(folder, names, faults)
-            rounds.append(Round(frames=frames, checksums=checksums, faults=faults))
+            rounds.append(Round(frames=frames, checksums=checksums, pictures=pictures, faults=faults))
             journal.add(b"".join(data), rounds[-1])
             names = names[len(frames):]
             bar.update(len(frames))
@@ -239,6 +247,7 @@ def _finish(folder:Path, table:pd.DataFrame, journal:_Journal, rounds:list[Round
     os.replace(journal.part, journal.target/DATA)
     index = table.assign(frames=frames, offset=frames.cumsum() - frames,
                          checksum=[checksum for each in rounds for checksum in each.checksums],
+                         picture=[picture for each in rounds for picture in each.pictures],
                          fault=[fault for each in rounds for fault in each.faults])
     _write_index(journal.target, folder, index, journal.sources)
     journal.path.unlink(missing_ok=True)
@@ -248,11 +257,12 @@ MAX_CLIPS = 2_000_000 # of a folder
 _NUMBERS = ("size", "mtime_ns", "frames", "offset") # columns of the index; the others are text
 _INDEX_BYTES, _WORD_BYTES, _ROW_BYTES = 500*MB, 2*MB, 6000 # of the whole index, of the words of a column, of a row
 
-def _parse_index(content:bytes) -> pa.Table: # the columns of a table, `_NUMBERS`, checksum and fault
+def _parse_index(content:bytes) -> pa.Table: # the columns of a table, `_NUMBERS`, checksum, picture and fault
     "Unpack an index. Raises errors of many kinds if it is damaged, or claims too much."
     with open_parquet(content) as file:
         schema = file.schema_arrow
-        if sorted(schema.names) != sorted((*TABLE_COLUMNS, *_NUMBERS, "checksum", "fault")):
+        names = [*schema.names, *["picture"]*("picture" not in schema.names)] # an earlier version has no pictures
+        if sorted(names) != sorted((*TABLE_COLUMNS, *_NUMBERS, "checksum", "picture", "fault")):
             raise ValueError("it has other columns")
         for name, kind in zip(schema.names, schema.types, strict=True):
             is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
@@ -266,7 +276,8 @@ def _parse_index(content:bytes) -> pa.Table: # the columns of a table, `_NUMBERS
             batches.append(batch)
     index = pa.Table.from_batches(batches, schema).combine_chunks()
     index.validate(full=True)
-    return index
+    if "picture" in schema.names: return index
+    return index.append_column("picture", pa.array([""]*len(index), pa.string()))
 
 # %% ../../nbs/data/05_store.ipynb #i002
 LONGEST_TEXT = {"path": 1000, "fault": 1000} # characters; of all other columns `LONGEST_NAME`
@@ -292,6 +303,7 @@ def _fault_of_index(index:pa.Table) -> str: # "" = none
     checksum = index["checksum"]
     is_right = pc.and_(pc.ascii_is_printable(checksum), pc.equal(pc.binary_length(checksum), 32))
     if not pc.all(is_right).as_py(): return "has checksums that are none"
+    if not pc.all(pc.match_substring_regex(index["picture"], PICTURE)).as_py(): return "has sizes that are none"
     texts = {name: index[name] for name in TABLE_COLUMNS} | {"fault": index["fault"].filter(pa.array(~good))}
     wrong = [name for name, text in texts.items() if faulty_text(text, LONGEST_TEXT.get(name, LONGEST_NAME))]
     return f"has a {wrong[0]} that cannot be shown" if wrong else ""
@@ -307,6 +319,7 @@ class PackedStore(Sequence[np.ndarray]):
         self._index, good = index, index["fault"].to_numpy(zero_copy_only=False) == ""
         self.positions = np.where(good, good.cumsum() - 1, -1) # of each row of the table; -1 = a bad clip
         self.lengths, self.offsets = [index[name].to_numpy()[good] for name in ("frames", "offset")] # (N,)
+        self.pictures = index["picture"].to_numpy(zero_copy_only=False)[good] # (N,) as from `picture_text`
         self.checksums = np.array(index["checksum"].to_numpy(zero_copy_only=False)[good], dtype="S32") # (N,)
         self._file = _open_data(self.path/DATA, self.frames)
         for index in {(len(self) - 1)*part//4 for part in range(5)} if len(self) else (): _check_clip(self, index)
@@ -512,7 +525,8 @@ def _packed_anew(
             rounds = _write_rounds(folder, listing, journal, skip_bad, jobs, progress)
             _finish(folder, listing, journal, rounds)
         elif not _same_labels(store, listing):
-            columns = {name: store._index[name].to_numpy() for name in ("frames", "offset", "checksum", "fault")}
+            known = ("frames", "offset", "checksum", "picture", "fault")
+            columns = {name: store._index[name].to_numpy() for name in known}
             _write_index(target, folder, listing.assign(**columns), journal.sources)
     return PackedStore(target)
 

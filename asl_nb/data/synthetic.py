@@ -30,7 +30,7 @@ from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from .clips import write_clip
 from .datasets import ClipDataset
-from .landmarks import MIRROR, NUM_LANDMARKS, PARTS, POSE, canonical_face
+from .landmarks import MIRROR, NUM_LANDMARKS, PARTS, POSE, canonical_face, change_aspect
 from .layout import ASL25, SIGN_MAP, TABLE, sign_names
 
 # %% ../../nbs/data/09_synthetic.ipynb #c008
@@ -578,14 +578,14 @@ def perform(
     signer:Signer,
     seed:int|Sequence[int]=0, # another seed, another performance
     missing:bool=True, # False: a detector that finds everything
-) -> np.ndarray: # `(T, 543, 3)` float32, NaN = not seen
+) -> np.ndarray: # `(T, 543, 3)` float32 in the standard picture, NaN = not seen
     "A clip of one signer performing one sign. Raises `InputError` for a sign that is not in `LEXICON`."
     sign = find_sign(sign)
     clip = film(act(sign, signer, seed), signer.camera)
     rng = generators(sign, signer, seed)[1].spawn(1)[0]
     shake(clip, signer.camera, rng)
     if missing: lose(clip, signer.camera, rng)
-    return clip.astype(np.float32)
+    return change_aspect(clip.astype(np.float32), signer.camera.aspect)
 
 # %% ../../nbs/data/09_synthetic.ipynb #c095
 def performances(
@@ -636,7 +636,7 @@ def write_synthetic(
     plan = list(performances(signers, clips_per_sign, seed, signs))
     for signer, sign, take, name in progress_bar(plan, "synthetic clips", disable=not progress):
         path = f"train_landmark_files/{signer.name}/{name}.parquet"
-        write_clip(folder/path, perform(sign, signer, take, missing))
+        write_clip(folder/path, perform(sign, signer, take, missing), picture=(640, 480)) # the standard picture
         rows.append((path, signer.name, name, sign.name))
     table = pd.DataFrame(rows, columns=["path", "participant_id", "sequence_id", "sign"])
     with atomic_write(folder/SIGN_MAP) as temporary:

@@ -30,7 +30,7 @@ from ..core.errors import InputError, first_line
 from ..core.files import MB, read_input
 from ..core.names import Name
 from ..data.clips import read_clip, somebody_is_seen
-from ..data.landmarks import NUM_LANDMARKS
+from ..data.landmarks import ASPECT, NUM_LANDMARKS, change_aspect
 from ..network.choices import LARGEST, Classes, DataKind, Temperature
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p004
@@ -281,30 +281,31 @@ def open_for_prediction(
     from asl_nb.network.weights import load_model
     return load_model(path)
 
-def _as_clip(clip:Any) -> np.ndarray:
+def _as_clip(clip:Any, aspect:float) -> np.ndarray: # `(T, 543, 3)` in the standard picture
     "A clip from its file, or from what can be made an array. Raises `ValueError` for another shape."
     if isinstance(clip, (str, os.PathLike)): return read_clip(clip)
     values = np.asarray(clip, dtype=np.float32)
     if values.ndim != 3 or values.shape[1:] != (NUM_LANDMARKS, 3) or not len(values):
         raise ValueError(f"a clip has shape (T, 543, 3) with T >= 1, received: {values.shape}")
-    return values
+    return change_aspect(values, aspect)
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p021
 def predict(
     model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]", # a file, or a model and its sign names
     clips:Any, # a parquet file or an array `(T, 543, 3)`, NaN = not seen; or a list of these
     count:int=5, # guesses for each clip, at most
+    aspect:float=ASPECT, # width / height of the images in which the arrays were found; a file knows its own
 ) -> list[Any]: # the `Guess`es of the clip, most probable first; for a list of clips, a list of such lists
     """Which signs a clip most probably shows.
 
     `model` is a `.pth` or `.onnx` file, or what `load_model` or `open_for_prediction` made of one. The landmarks are
-    those of MediaPipe Holistic in the order of asl-signs, x and y in image widths and heights, at about 30 frames per
-    second. Probabilities are from 0 to 1, calibrated with the temperature in the model's file; those of all signs that
-    the model knows add up to 1. Raises `InputError` for a file that cannot be used and for a clip in which
-    nobody is seen, `ValueError` for an array of another shape."""
+    those of MediaPipe Holistic in the order of asl-signs, x and y in widths and heights of an image of the shape
+    `aspect`, at about 30 frames per second. Probabilities are from 0 to 1, calibrated with the temperature in the
+    model's file; those of all signs that the model knows add up to 1. Raises `InputError` for a file that cannot be
+    used and for a clip in which nobody is seen, `ValueError` for an array of another shape."""
     network, classes = model if isinstance(model, tuple) else open_for_prediction(model)
     def guesses(clip:Any) -> list[Guess]:
-        values = _as_clip(clip)
+        values = _as_clip(clip, aspect)
         if not somebody_is_seen(values):
             where = clip if isinstance(clip, (str, os.PathLike)) else "the clip"
             raise InputError(f"{where}: nobody is seen in it; look at it with asl-nb inspect, or record it again")

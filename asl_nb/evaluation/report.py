@@ -11,7 +11,7 @@ __all__ = ['PAGE_TEMPLATE', 'share_without_hands', 'Bin', 'accuracy_in_bins', 'q
 # %% ../../nbs/evaluation/04_report.ipynb #c003
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
@@ -123,6 +123,8 @@ class Report:
     calibration_error:dict[str, float] # before and after the temperature
     reliability:dict[str, list[dict[str, Any]]] # the bins, before and after
     selective:list[dict[str, Any]] # threshold, coverage, accuracy
+    by_signer:float # mean of the signers' top-1
+    remarks:list[str] # what the training run said of itself
     predictions:Predictions = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]: # what becomes report.json
@@ -153,6 +155,7 @@ def report_on(
     trained_on:str|None=None, # "synthetic", "recordings" or not known
     title:str="Sign recognition report",
     most_pairs:int=6, # confused pairs to show clips of
+    remarks:Sequence[str]=(), # of the training run, for a person
 ) -> Report:
     "Put together what predictions tell about a model."
     logits, labels, dataset = predictions.logits, predictions.labels, predictions.dataset
@@ -172,6 +175,7 @@ def report_on(
         reliability={name: reliability_table(logits, labels, each).to_dict("records")
                      for name, each in temperatures.items()},
         selective=at_coverages(selective_accuracy(logits, labels, temperature)).to_dict("records"),
+        by_signer=float(np.mean([score.top1 for score in scores.per_participant.values()])), remarks=list(remarks),
         predictions=predictions)
 
 # %% ../../nbs/evaluation/04_report.ipynb #c200
@@ -181,10 +185,11 @@ def make_report(
     dataset:ClipDataset,
     title:str="Sign recognition report",
     batch_size:int=32,
+    remarks:Sequence[str]=(), # of the training run, `final_results.remarks` of its manifest
 ) -> Report:
     "Test a model on clips of unseen signers, and report."
     predictions = predict_dataset(model, classes, dataset, batch_size)
-    return report_on(predictions, model.temperature, model.data_kind, title)
+    return report_on(predictions, model.temperature, model.data_kind, title, remarks=remarks)
 
 # %% ../../nbs/evaluation/04_report.ipynb #c024
 def signers_height(report:Report) -> float: return 1 + .26*min(report.signers, 60) # inches

@@ -137,7 +137,7 @@ class Session:
         "One more image."
         frame, screen = self.extractor(image), self.screen
         screen.frame = mirror_clip(frame) if getattr(self.extractor, "mirrored", False) else frame
-        events = self.recognizer(frame, seconds)
+        events = self.recognizer(frame, seconds, image.shape[1]/image.shape[0])
         screen.signing = self.recognizer.signing
         for event in events: self.note(event, image)
         if screen.signing and seconds - self.guessed >= self.refresh:

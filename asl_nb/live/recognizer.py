@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from ..data.clips import check_coordinates
-from ..data.landmarks import PARTS, POSE, mirror_clip
+from ..data.landmarks import ASPECT, PARTS, POSE, change_aspect, mirror_clip
 from ..data.resampling import FPS, FrameResampler
 from ..evaluation.prediction import Guess, best_guesses, clip_logits
 from .spotter import HAND_NAMES, LearnedSpotter, Spotter, check_frame
@@ -278,13 +278,12 @@ class Recognizer:
     def __call__(self,
         frame:np.ndarray, # `(543, 3)`, NaN = not seen
         seconds:float, # when it was taken
+        aspect:float=ASPECT, # width / height of the image of which the frame holds shares
     ) -> list[Event]: # what has happened; usually nothing
-        check_coordinates("a frame", frame := check_frame(frame))
+        check_coordinates("a frame", frame := change_aspect(check_frame(frame), aspect))
         frames, gap = self.pace(mirror_clip(frame) if self.mirrored else frame, float(seconds))
-        events:list[Event] = []
-        if gap is not None:
-            why = f"no picture for {gap:.1f} s" if gap > 0 else "the clock was set back"
-            events = [*self.finish(), Idle(float(seconds), why)]
+        why = f"no picture for {gap:.1f} s" if gap and gap > 0 else "the clock was set back"
+        events:list[Event] = [] if gap is None else [*self.finish(), Idle(float(seconds), why)]
         for time, each in frames: events += self.tracker.advance(each, time)
         return events
 

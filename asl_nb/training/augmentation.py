@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MIRRORED_COLUMNS', 'HANDS', 'EYE_CORNERS', 'warp_time', 'mirror', 'affine_matrix', 'affine', 'body_middle',
            'jitter_hand', 'tilt_hand', 'resize_fingers', 'nan_where', 'erase_landmarks', 'time_span', 'erase_square',
-           'erase_fingers', 'drop_weak_hand', 'add_second_hand', 'find_partners', 'swap_faces',
+           'erase_fingers', 'stretch_width', 'drop_weak_hand', 'add_second_hand', 'find_partners', 'swap_faces',
            'augmentation_generator', 'BatchRandom', 'augment', 'mix_clips']
 
 # %% ../../nbs/training/04_augmentation.ipynb #c003
@@ -198,6 +198,18 @@ def erase_fingers(
     hand[:, :, 1:].add_(nan_where(erased).repeat_interleave(4, 1)[:, None, :, None])
     return hand
 
+# %% ../../nbs/training/04_augmentation.ipynb #shape2
+def stretch_width(
+    landmarks:Tensor, # `(B, T, 543, 3)`
+    factor:Tensor, # `(B,)`, 1.1 = a tenth wider
+    inplace:bool=False, # True: write into `landmarks`
+) -> Tensor: # `(B, T, 543, 3)`
+    "The clips as if their pictures had another shape: `x` about the middle of the image, and `z`."
+    landmarks, factor = landmarks if inplace else landmarks.clone(), factor[:, None, None]
+    landmarks[..., 0].mul_(factor).add_(.5 - .5*factor)
+    landmarks[..., 2].mul_(factor)
+    return landmarks
+
 # %% ../../nbs/training/04_augmentation.ipynb #c061
 def drop_weak_hand(
     landmarks:Tensor, # `(B, T, 543, 3)`
@@ -330,6 +342,11 @@ def _move_body(landmarks:Tensor, config:AugmentationConfig, random:BatchRandom) 
     matrix = affine_matrix(degrees, scale, stretch, shear)
     affine(landmarks, matrix, body_middle(landmarks), torch.stack(shift, 1), inplace=True)
 
+def _change_shape(landmarks:Tensor, config:AugmentationConfig, random:BatchRandom) -> None:
+    "The shape of the picture."
+    if most := config.aspect_jitter:
+        stretch_width(landmarks, random.uniform(-most, most, len(landmarks)).exp(), inplace=True)
+
 # %% ../../nbs/training/04_augmentation.ipynb #c089
 def _change_hands(landmarks:Tensor, config:AugmentationConfig, random:BatchRandom) -> None:
     "Rotation, scale, shift, tilt and fingers of each hand, and the fingers it loses."
@@ -394,6 +411,7 @@ def augment(
     _move_body(landmarks, config, random)
     _change_hands(landmarks, config, random)
     _erase(landmarks, lengths, config, random)
+    _change_shape(landmarks, config, random)
     return Batch(landmarks, lengths.clone(), labels.clone())
 
 # %% ../../nbs/training/04_augmentation.ipynb #c105

@@ -108,12 +108,13 @@ MOST_TAKES = 1000 # of a synthetic sign; all signs together are 3 GB
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig(Settings):
     "Which clips, and which signers are in which part."
-    data: FolderText = Field("synthetic", min_length=1, description="folder of recordings, or \"synthetic\"")
+    data: FolderText = Field("synthetic", min_length=1, description=(
+        "folder of recordings, or several with semicolons between; or \"synthetic\""))
     signs: str = Field("all", min_length=1, max_length=10**6, description=(
         "\"all\", \"ASL25\", or names separated by commas"))
     test_participants: Names = Field((), description="signers held back for the test; none named: chosen by test_share")
-    test_share: float = Field(0.2, gt=0, lt=1, description=(
-        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer)"))
+    test_share: Rate = Field(0.2, description=(
+        "share of the clips held back for the test, whole signers at a time (takes, if there is one signer); 0: none"))
     validation_participants: Names = Field((), description=(
         "signers that pick the checkpoint; none named: chosen by validation_share"))
     validation_share: Rate = Field(0.15, description=(
@@ -121,6 +122,8 @@ class DataConfig(Settings):
     max_len: Count = Field(384, le=LARGEST["max_len"], description=(
         "longest clip in frames; longer ones are resampled to it"))
     max_samples: int | None = Field(None, ge=1, le=MOST, description="use at most this many clips; None: all of them")
+    clips_per_sign: int | None = Field(None, ge=1, le=MOST, description=(
+        "train on at most this many clips of each sign, evenly by all signers; None: on all of them"))
     skip_bad: bool = Field(False, description="go on without clips that cannot be read, and list them")
     synthetic_signers: int = Field(12, ge=3, le=300, description=(
         "number of synthetic signers, when data is \"synthetic\""))
@@ -230,6 +233,7 @@ class AugmentationConfig(Settings):
     rotation_degrees: Degrees = Field(0., description="turn of the body in the image, at most, either way")
     scale_range: Scales = Field((1., 1.), description="size of the body, from … to; 1 = as recorded")
     stretch: Extent = Field(0., description="wider by e**stretch and lower by as much, at most, or the reverse")
+    aspect_jitter: Extent = Field(0., description="wider by e**aspect_jitter at most, or narrower: another shape")
     shear: Extent = Field(0., description="lean of the body, at most, either way, in heights")
     shift: Extent = Field(0., description="move of the body, at most, each way, in image heights")
     hand_rotation_degrees: Degrees = Field(0., description="turn of each hand about its wrist, at most, either way")
@@ -316,7 +320,7 @@ RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dic
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,
     affine_probability=.9, rotation_degrees=30., scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1,
     hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15, hand_shift=.05, finger_scale=.1,
-    frame_dropout=.2, part_cutout=.2, second_hand_probability=.5)}
+    aspect_jitter=.12, frame_dropout=.2, part_cutout=.2, second_hand_probability=.5)}
 
 # %% ../../nbs/training/03_configuration.ipynb #e15da8a8
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -406,7 +410,7 @@ def recorded(
     values: Mapping[str, Any], # field names and values of a run, from its manifest, its checkpoint or its result
 ) -> dict[str, Any]: # the same, and what was not a field yet, as it was then
     "The numbers of a run that an earlier version may have begun: an epoch was one pass, hands were as long as a palm."
-    return {"epoch_steps": 1, "hand_size": "palm", "drop_doubled": False, **values}
+    return {"epoch_steps": 1, "hand_size": "palm", "drop_doubled": False, "aspect_jitter": 0., **values}
 
 def config_from(
     values: Mapping[str, Any], # field names and values, for example a manifest's `training_config`

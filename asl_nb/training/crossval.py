@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALL_BLOCKS', 'SAME_TIME', 'SAME_BODY', 'SAME_HAND', 'NO_DROPPING', 'NO_AUGMENTATION', 'VARIANTS', 'Logit', 'MACHINE',
-           'WATCHED_EPOCHS', 'MOST_LOGITS', 'make_folds', 'find_variants', 'FoldResult', 'settings_of', 'run_once',
-           'result_path', 'read_result', 'find_result', 'cross_validate', 'describe_result', 'out_of_fold_temperature',
-           'list_runs', 'crossval_table', 'draw_crossval']
+           'WATCHED_EPOCHS', 'MOST_LOGITS', 'HELD_OUT', 'make_folds', 'find_variants', 'FoldResult', 'settings_of',
+           'run_once', 'result_path', 'read_result', 'find_result', 'cross_validate', 'describe_result',
+           'out_of_fold_temperature', 'list_runs', 'crossval_table', 'draw_crossval', 'note_cross_validation']
 
 # %% ../../nbs/training/11_crossval.ipynb #c003
 import json
@@ -30,12 +30,14 @@ from ..core.errors import InputError
 from ..core.files import atomic_write, read_json
 from ..core.progress import progress_bar
 from ..core.names import Name, parse_names
+from ..data.datasets import data_folders
 from ..data.layout import dataset_layout, read_table
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import STRICT, TrainingConfig, config_from, recorded
+from .manifest import CrossValidation, read_manifest, write_manifest
 from .trainer import Trainer, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
@@ -106,6 +108,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 # %% ../../nbs/training/11_crossval.ipynb #c011
+VARIANTS |= {f"{clips} clips a sign": dict(clips_per_sign=clips) for clips in (2, 5, 10, 20, 40)}
 VARIANTS |= {
     "with the face": dict(points="guide"),
     "with the face, dropped half the time": dict(points="guide", face_dropout=.5),
@@ -162,6 +165,7 @@ class FoldResult:
     logits: Annotated[list[Annotated[list[Logit], FailFast()]], FailFast()] # `(N, K)`
     labels: Annotated[list[Count], FailFast()] # `(N,)`
     signers: Annotated[list[Name], FailFast()] # `(N,)`
+    baseline: Share|None = None # top-1 of the plain method on the same clips; None: not measured
 
     @field_validator("settings")
     @classmethod
@@ -202,12 +206,15 @@ def run_once(
     if checkpoints(folder): run = resume(folder, report=None, on_epoch_end=watch)
     else: run = train(replace(config, out=str(folder)), report=None, on_epoch_end=watch)
     if run is None: raise InputError("crossval: works in one process; start it several times instead of with torchrun")
-    predictions, people = predict_dataset(run.model, run.classes, run.splits.test), run.test.per_participant
+    predictions = predict_dataset(run.model, run.classes, run.splits.test)
+    scores, plain = predictions.evaluate(), run.verdict.baseline
     return FoldResult(
-        variant=variant, fold=fold, seed=config.seed, data=Path(config.data).name, settings=settings_of(config),
-        participants={name: score.top1 for name, score in people.items()},
-        clips={name: score.clips for name, score in people.items()}, excluded=run.splits.excluded,
-        top1=run.test.top1, top5=run.test.top5, last_epochs=last_epochs, parameters=count_parameters(run.model),
+        variant=variant, fold=fold, seed=config.seed, settings=settings_of(config),
+        data=";".join(folder.name for folder in data_folders(config.data)),
+        participants={name: score.top1 for name, score in scores.per_participant.items()},
+        clips={name: score.clips for name, score in scores.per_participant.items()}, excluded=run.splits.excluded,
+        top1=scores.top1, top5=scores.top5, baseline=plain.top1 if plain else None,
+        last_epochs=last_epochs, parameters=count_parameters(run.model),
         seconds=run.seconds, classes=list(run.classes),
         logits=[[round(each, 4) for each in row] for row in predictions.logits.tolist()],
         labels=predictions.labels.tolist(), signers=list(predictions.dataset.participants))
@@ -241,7 +248,7 @@ def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: no
 
 # %% ../../nbs/training/11_crossval.ipynb #de1f14a6
 def cross_validate(
-    data:str|os.PathLike[str], # a plain folder of recordings
+    data:str|os.PathLike[str], # a plain folder of recordings, or several with semicolons between
     folds:str|int, # see `make_folds`
     out:str|os.PathLike[str], # folder for the results
     variants:str|Sequence[str]=("guide", "best"), # see `find_variants`
@@ -250,9 +257,12 @@ def cross_validate(
     report:Callable[[str], None]|None=print, # what to do with a line of progress
 ) -> list[FoldResult]: # of all variants, folds and seeds
     "Train and test every variant in every fold with every seed, unless that has been done."
-    if dataset_layout(data) == "split":
-        raise InputError(f"{data}: is split already; give a plain folder, the folds do the splitting")
-    people, chosen = make_folds(folds, read_table(Path(data), check_files=False)), find_variants(variants)
+    folders = data_folders(data)
+    for folder in folders:
+        if dataset_layout(folder) != "split": continue
+        raise InputError(f"{folder}: is split already; give a plain folder, the folds do the splitting")
+    table = pd.concat([read_table(folder, check_files=False) for folder in folders])
+    people, chosen = make_folds(folds, table), find_variants(variants)
     asked = [(seed, name, fold, result_path(out, name, fold, seed))
              for seed in seeds for name in chosen for fold in people]
     results = []
@@ -307,7 +317,8 @@ def list_runs(
         after = calibration_error(logits, labels, temperature) if not np.isnan(temperature) else float("nan")
         epochs = config_from(recorded(each.settings)).epochs
         run = dict(variant=each.variant, fold=each.fold, seed=each.seed, epochs=epochs, parameters=each.parameters,
-                   minutes=round(each.seconds/60, 2), swing=round(float(np.ptp(each.last_epochs or [0.])), 4),
+                   baseline=each.baseline, minutes=round(each.seconds/60, 2),
+                   swing=round(float(np.ptp(each.last_epochs or [0.])), 4),
                    temperature=round(temperature, 3), error_before=round(calibration_error(logits, labels), 4),
                    error_after=round(after, 4))
         rows += [run | dict(signer=name, clips=clips, correct=round(each.participants[name]*clips))
@@ -326,8 +337,10 @@ def crossval_table(
         by_fold, by_seed = accuracy.groupby("fold").mean(), accuracy.groupby("seed").mean()
         by_signer = group.assign(top1=group.correct/group.clips).groupby("signer").top1.mean()
         each_run = group.drop_duplicates(["fold", "seed"])
+        plain = each_run.baseline.astype(float) if "baseline" in group else pd.Series(dtype=float)
         rows[variant] = {
             **by_fold, "mean": by_fold.mean(), "spread": by_seed.std() if len(by_seed) > 1 else np.nan,
+            "by signer": by_signer.mean(), "plain method": plain.groupby(each_run.fold).mean().mean(),
             "worst signer": by_signer.idxmin(), "worst": by_signer.min(), "swing": group.swing.max(),
             "error before": each_run.error_before.mean(), "error after": each_run.error_after.mean(),
             "seeds": len(by_seed), "epochs": group.epochs.iloc[0], "parameters": int(group.parameters.max()),
@@ -347,3 +360,32 @@ def draw_crossval(
     ax.set(yticks=rows, yticklabels=table.index, xlim=(0, 1), xlabel="top-1 on unseen signers")
     ax.legend(fontsize=7, loc="lower left")
     return ax
+
+# %% ../../nbs/training/11_crossval.ipynb #c029u
+HELD_OUT = ("test_participants", "test_share", "validation_participants", "validation_share", "seed")
+
+def note_cross_validation(
+    results:Sequence[FoldResult], # one variant, all folds
+    folder:str|os.PathLike[str], # where they lie
+    path:str|os.PathLike[str], # final manifest of the model, or its weights
+) -> CrossValidation: # what was written into the manifest
+    "Let cross-validation stand for a model without test signers. Raises `InputError` if it is of another recipe."
+    path = Path(path)
+    if path.suffix == ".pth": path = path.with_name(f"{path.stem}_final_manifest.json")
+    manifest = read_manifest(path)
+    if manifest.final_results is None: raise InputError(f"{path}: the run is not over; resume it first")
+    asked = settings_of(manifest.training_config.as_config())
+    for each in results:
+        theirs = settings_of(config_from(recorded(each.settings)))
+        other = [name for name in theirs if name not in HELD_OUT and theirs[name] != asked[name]]
+        if other: raise InputError(f"{path}: cannot stand on {each.variant}, whose {', '.join(other)} differ; "
+                                   "cross-validate with the model's own settings (--variants, --set)")
+    runs = list_runs(results)
+    table = crossval_table(runs).iloc[0]
+    noted = CrossValidation(
+        folder=Path(folder).name, folds=runs.fold.nunique(), seeds=runs.seed.nunique(), signers=runs.signer.nunique(),
+        clips=int(runs.drop_duplicates(["fold", "signer"]).clips.sum()), top1=table["mean"],
+        by_signer=table["by signer"], worst=table["worst"], worst_signer=table["worst signer"])
+    manifest.final_results.cross_validation = noted
+    write_manifest(path, manifest)
+    return noted

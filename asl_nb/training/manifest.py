@@ -6,8 +6,8 @@
 __all__ = ['Number', 'Accuracy', 'Line', 'Parameters', 'TrainingConfigSection', 'Epoch', 'Curve', 'AccuracyCurve',
            'MANIFEST_VERSION', 'DEEPEST', 'WORTH_NOTING', 'RunFiles', 'run_name', 'run_files', 'Section', 'ModelInfo',
            'Block', 'ArchitectureDetails', 'ConfigSection', 'TrainingHistorySection', 'GroupScore', 'TestScores',
-           'FinalResults', 'Reproduction', 'Manifest', 'describe_model', 'describe_training', 'make_reproduction',
-           'make_manifest', 'write_manifest', 'read_manifest', 'manifest_beside']
+           'CrossValidation', 'FinalResults', 'Reproduction', 'Manifest', 'describe_model', 'describe_training',
+           'make_reproduction', 'make_manifest', 'write_manifest', 'read_manifest', 'manifest_beside']
 
 # %% ../../nbs/training/09_manifest.ipynb #c003
 import os
@@ -173,13 +173,29 @@ class TestScores(TypedDict, total=False):
     unknown_signs: dict[Name, Count] # sign the model does not know: clips not scored
     skipped: list[Line] # clips that could not be read
 
+class CrossValidation(Section):
+    "What stands for the score of a model that everybody trained."
+    folder: Line # of the results
+    folds: Count
+    seeds: Count
+    signers: Count # each of them unseen
+    clips: Count
+    top1: Share # mean over folds and seeds
+    by_signer: Share # mean over signers
+    worst: Share # of the signer served worst
+    worst_signer: Name
+
 class FinalResults(Section):
     "How the run ended; whatever else the trainer measured is kept beside these."
     best_epoch: Epoch | None
     epochs_run: Count | None
     best_val_accuracy: Accuracy
     best_val_loss: Number # in the best epoch
-    test: TestScores = Field(default_factory=TestScores) # measured once
+    test: TestScores = Field(default_factory=TestScores) # measured once; empty: nobody was tested
+    learned: GroupScore | None = None # on training clips
+    baseline: TestScores = Field(default_factory=TestScores) # of a plain method on the test clips
+    cross_validation: CrossValidation | None = None # of the recipe, where nobody was tested
+    remarks: Annotated[list[Line], Field(max_length=100)] = Field(default_factory=list) # sentences for a person
 
 # %% ../../nbs/training/09_manifest.ipynb #c019
 class Reproduction(Section):

@@ -62,15 +62,16 @@ def _best_validation(run: Run) -> float:
 def _row(run: Run, letter: str) -> dict[str, object]:
     "What the table says about a run; `letter` stands for its test clips."
     manifest, people = run.manifest, run.score.get("per_participant", {})
-    history, config = manifest.training_history, manifest.training_config
+    history, config, results = manifest.training_history, manifest.training_config, manifest.final_results
     seconds = sum(each for each in history.epoch_seconds if not math.isnan(each))
     return {"examination": letter, "test": run.score.get("top1", math.nan),
+            "plain method": results.baseline.get("top1", math.nan) if results else math.nan,
             "worst signer": min((each["top1"] for each in people.values()), default=math.nan),
             "validation": _best_validation(run), "clips": run.score.get("clips", 0),
             "signs": manifest.model_info.num_classes, "recipe": getattr(config, "recipe", None),
             "epochs": len(history.train_losses), "parameters": manifest.model_info.parameters_total,
             "minutes": round(seconds/60, 2), "data": manifest.data_kind,
-            "state": "done" if run.score else "not finished"}
+            "state": "done" if results else "not finished"}
 
 def runs_table(
     runs: Mapping[str, Run], # of `find_runs`

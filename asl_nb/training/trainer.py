@@ -29,6 +29,7 @@ from ..core.errors import InputError, first_line
 from ..core.files import check_input, partial_files
 from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, balanced_weights,
                                  plan_loader)
+from ..data.body import drop_doubled
 from ..data.clips import somebody_is_seen
 from ..data.datasets import Splits, data_folders, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
@@ -99,6 +100,7 @@ def batch_transform(
     if not config.mixup and all(getattr(config, name) == value for name, value in asdict(off).items()): return None
     def transform(batch:Batch, number:int) -> Batch:
         generator = augmentation_generator(config.seed, epoch, number, rank)
+        if config.drop_doubled: batch = batch._replace(landmarks=drop_doubled(batch.landmarks))
         batch = augment(batch, config, generator)
         return mix_clips(batch, config.mixup, classes, generator) if config.mixup else batch
     return transform

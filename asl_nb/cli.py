@@ -362,6 +362,7 @@ def warn_if_synthetic(network:"ASLModel|ExportedModel") -> None:
     if network.data_kind == "synthetic":
         say("this model was trained on synthetic signers and does not recognise ASL", err=True)
 
+# %% ../nbs/92_cli.ipynb #c015s
 def describe_scores(result:"Evaluation") -> Iterable[str]:
     "An evaluation in lines for a person: overall, per participant, per sign."
     import pandas as pd

@@ -16,7 +16,8 @@ from asl_nb.training.manifest import TrainingConfigSection
 # numbers were fields.
 EARLIER = dict(
     data="webcam_asl", signs="all", test_participants=["2003", "1005"], test_share=0.2, validation_participants=[],
-    validation_share=0.0, max_len=384, max_samples=None, clips_per_sign=None, skip_bad=False, synthetic_signers=12, synthetic_clips=3,
+    validation_share=0.0, max_len=384, max_samples=None, clips_per_sign=None, skip_bad=False,
+    synthetic_signers=12, synthetic_clips=3,
     points="hands_and_arms", features=["place", "motion", "shape", "bend", "spread", "presence"], centre="shoulders",
     dominant_hand=True, longest_gap=0, drop_handless=False, blocks=["conv", "transformer"], dim=128, drop_path=0.1,
     late_dropout=0.8, dropout_step=0, time_rate=[0.5, 1.2], time_probability=0.8, crop_share=[0.15, 1.0],

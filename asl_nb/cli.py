@@ -7,11 +7,11 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'WeightsFile', 'SpotterName', 'say', 'json_line', 'fault_of_path', 'Commands', 'show_version', 'about',
            'shown', 'option_of', 'training_options', 'takes_training_options', 'full_command', 'read_config',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
-           'crossval_command', 'model_and_rest', 'warn_of_known_signers', 'warn_if_synthetic', 'describe_scores',
-           'evaluate_command', 'landmarks_of', 'predict_command', 'synthesize_command', 'load_weights',
-           'export_command', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
-           'live_command', 'extract_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
-           'card_command', 'pack_command', 'bench_command']
+           'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic',
+           'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command', 'synthesize_command',
+           'load_weights', 'export_command', 'explain_command', 'spotter_class', 'evaluate_stream_command',
+           'event_json', 'live_command', 'extract_command', 'remove_command', 'inspect_command', 'prepare_command',
+           'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -310,16 +310,17 @@ def crossval_command(
 ) -> None:
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
+    from asl_nb.training.checkpoint import Interrupted
     from asl_nb.training.crossval import cross_validate, crossval_table, list_runs, note_cross_validation
-    changes:dict[str, str] = {}
-    for each in changed:
-        name, _, value = each.partition("=")
-        changes[name] = value
+    changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
     numbers = parse_names(seeds)
     if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
-    results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers], changes,
-                             report=lambda line: say(line, err=as_json))
+    try: results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers], changes,
+                                  report=lambda line: say(line, err=as_json))
+    except Interrupted as interrupted:
+        say(f"asl-nb: {interrupted}; nothing is lost: the same command goes on where it stopped", err=True)
+        raise typer.Exit(interrupted.exit_code) from None
     if stands_for is not None: note_cross_validation(results, out, stands_for)
     runs = list_runs(results)
     if table is not None:
@@ -344,6 +345,12 @@ def model_and_rest(
     if files and files[0].suffix.lower() in (".pth", ".onnx"): return files[0], files[1:]
     say(f"model: {MODEL_IN_THE_BOX.stem}, which comes with the program", err=True)
     return MODEL_IN_THE_BOX, files
+
+def model_and_video(files:list[Path]|None) -> tuple[Path, Path|None]: # None: the webcam
+    "Which model looks at which video."
+    model, videos = model_and_rest(files)
+    if videos[1:]: raise InputError(f"{videos[1]}: one video at a time; leave it out")
+    return model, videos[0] if videos else None
 
 def warn_of_known_signers(
     model:Path, # a file of weights
@@ -542,8 +549,7 @@ def live_command(
     mirrored:Annotated[bool, typer.Option(help="the images are mirrored, as selfie cameras give them")]=False,
     headless:Annotated[bool, typer.Option(help="no window: a line of text for each event")]=False,
     out:Annotated[Path|None, typer.Option(help="with --headless: also write the annotated video, .mp4")]=None,
-    snapshots:Annotated[Path|None, typer.Option(
-        help="folder for a labelled image of every sign that is probable enough; not given: none is kept")]=None,
+    snapshots:Annotated[Path|None, typer.Option(help="folder for a labelled image of every probable sign")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
     least:Annotated[float|None, typer.Option(
         help="threshold: probability of a sign that is named; not given: .3", min=0, max=1)]=None,
@@ -558,9 +564,7 @@ def live_command(
     from asl_nb.export import open_model
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
     from asl_nb.live.recognizer import Recognizer, SegmentationConfig
-    model, videos = model_and_rest(files)
-    if videos[1:]: raise InputError(f"{videos[1]}: one video at a time; leave it out")
-    video = videos[0] if videos else None
+    model, video = model_and_video(files)
     network, classes = open_model(model)
     warn_if_synthetic(network)
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")

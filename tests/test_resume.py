@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asl_nb.data.synthetic import write_synthetic
 from asl_nb.training.manifest import read_manifest
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -79,6 +80,21 @@ def test_asked_to_stop_and_resumed(unbroken, tmp_path, number, code):
     assert command[:3] == ["asl-nb", "train", "--resume"] and Path(command[3]).exists()
     finish(start(*command[1:]))
     assert_same(outcome(tmp_path), unbroken[0])
+
+
+def test_cross_validation_that_is_asked_to_stop_says_so_and_goes_on(tmp_path):
+    data = write_synthetic(tmp_path/"clips", signers=4, clips_per_sign=1, signs=("hello", "please"))
+    few = [word for each in ("dim=32", "epochs=6", "epoch_steps=1") for word in ("--set", each)]
+    words = ("crossval", "--data", data, "--folds", "2", "--out", tmp_path/"out", "--variants", "best", *few)
+    process = start(*words)
+    while not list(tmp_path.rglob("*_checkpoint_*.pt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(.01)
+    process.send_signal(signal.SIGTERM)
+    _, error = finish(process, 143)
+    assert "the same command goes on" in error and "Traceback" not in error
+    out, _ = finish(start(*words))
+    assert "best  F1" in out and "best  F2" in out
 
 
 def test_resuming_with_another_configuration_is_refused(tmp_path):

@@ -105,6 +105,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "label smoothing 0.1": dict(label_smoothing=.1),
     "gaps filled": dict(longest_gap=5),
     "frames without hands dropped": dict(drop_handless=True),
+    "hands found twice kept": dict(drop_doubled=False),
+    "hands measured by the palm": dict(hand_size="palm"),
 }
 
 # %% ../../nbs/training/11_crossval.ipynb #c011

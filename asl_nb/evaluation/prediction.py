@@ -276,7 +276,7 @@ def load_exported(
 MODEL_IN_THE_BOX = Path(str(files("asl_nb")/"assets"/"asl_webcam_v1.pth"))
 
 def open_for_prediction(
-    path:str|os.PathLike[str]|None=None, # `.pth` of a training run or `.onnx` of `export_onnx`; None: the one in the box
+    path:str|os.PathLike[str]|None=None, # `.pth` of a run, or `.onnx`; None: the one in the box
 ) -> "tuple[ASLModel|ExportedModel, tuple[str, ...]]": # the model, and its sign names
     "Open a model of either kind for `predict`; only a `.pth` file loads PyTorch. Raises `InputError` for another file."
     path = MODEL_IN_THE_BOX if path is None else path
@@ -297,7 +297,7 @@ def _as_clip(clip:Any, aspect:float) -> np.ndarray: # `(T, 543, 3)` in the stand
 # %% ../../nbs/evaluation/00_prediction.ipynb #p021
 def predict(
     clips:Any, # a parquet file or an array `(T, 543, 3)`, NaN = not seen; or a list of these
-    model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]|None"=None, # a file, or a model and its signs
+    model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]|None"=None, # a file, or model and signs
     count:int=5, # guesses for each clip, at most
     aspect:float=ASPECT, # width / height of the images in which the arrays were found; a file knows its own
 ) -> list[Any]: # the `Guess`es of the clip, most probable first; for a list of clips, a list of such lists

@@ -261,7 +261,7 @@ class SignTracker:
 class Recognizer:
     "From frames with times to events."
     def __init__(self,
-        model:Any=None, # an `ASLModel` in evaluation mode, or an exported one, from `open_model`; None: the one in the box
+        model:Any=None, # an `ASLModel` in evaluation mode, or an exported one; None: the one in the box
         classes:Sequence[str]=(), # its `K` signs
         mirrored:bool=False, # the camera shows a mirror image
         spotter:Spotter|None=None, # None = the `LearnedSpotter` that comes with the package

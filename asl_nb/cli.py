@@ -31,7 +31,7 @@ from typer.core import TyperGroup
 # %% ../nbs/92_cli.ipynb #c003a
 from . import __version__
 from .core.errors import InputError, readable
-from .core.files import atomic_write, check_input, read_input, read_json
+from .core.files import atomic_write, check_input, check_output, read_input, read_json
 
 # %% ../nbs/92_cli.ipynb #c003t
 if TYPE_CHECKING:
@@ -313,6 +313,7 @@ def crossval_command(
     from asl_nb.training.checkpoint import Interrupted
     from asl_nb.training.crossval import cross_validate, crossval_table, list_runs, note_cross_validation
     changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
+    if table is not None: check_output(table)
     numbers = parse_names(seeds)
     if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
@@ -473,6 +474,7 @@ def export_command(
     from asl_nb.export import export_onnx, find_manifest_id, trial_recordings
     network, classes = load_weights(model)
     path = out or model.with_suffix(".onnx" if quantize == "none" else f".{quantize}.onnx")
+    check_output(path) # before a minute of work
     clips = trial_recordings(network, data) if data else []
     weights = None if quantize == "none" else quantize
     say(str(export_onnx(network, classes, path, find_manifest_id(model), weights, clips)))
@@ -492,6 +494,7 @@ def explain_command(
     from asl_nb.evaluation.explanation import draw_explanation, explain
     network, classes = load_weights(model)
     warn_if_synthetic(network)
+    check_output(out)
     found = explain(network, classes, read_clip(clip), sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")
     if as_json: return say(json_line({"clip": str(clip), **found.as_dict()}))

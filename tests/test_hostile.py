@@ -510,9 +510,9 @@ READ_PATHS = """train --data {} --out out; train --resume {}
 train --pretrained {} --out out
 train --config {}.json --save-config out.json; train --config {}.toml --save-config out.json
 crossval --data {} --folds 2 --out out; evaluate {} --data DATA; evaluate {}.onnx --data DATA
-evaluate WEIGHTS --data {}; predict {} CLIP; predict {}.onnx CLIP; predict WEIGHTS {}; export {} --out out.onnx
+evaluate WEIGHTS --data {}; predict {}.pth CLIP; predict {}.onnx CLIP; predict WEIGHTS {}; export {} --out out.onnx
 export WEIGHTS --data {} --out out.onnx; explain {} CLIP --out out.png; explain WEIGHTS {} --out out.png
-evaluate-stream {} --data DATA; evaluate-stream WEIGHTS --data {}; live {} --headless; live WEIGHTS {} --headless
+evaluate-stream {} --data DATA; evaluate-stream WEIGHTS --data {}; live {}.pth --headless; live WEIGHTS {} --headless
 extract {} --out out --jobs 1; extract {}.mp4 --out out --jobs 1; extract {}.pose --out out --jobs 1
 extract SOURCES --out out --jobs 1 --sign {}.csv; remove {} --participant ana --yes; inspect {}
 prepare --source {} --out out; prepare --source DATA --out out --signs {}.txt; runs {}; card {}; card {}.json
@@ -541,7 +541,7 @@ def answer(words):
     line = done.stderr.strip()
     if done.exit_code == 0: return
     if done.exit_code != 2: raise done.exception
-    told = [each for each in line.splitlines() if "synthetic signers" not in each and "--participant was" not in each]
+    told = [each for each in line.splitlines() if not re.search("synthetic signers|--participant was|comes with the program", each)]
     usage = told[0].startswith("Usage: ")
     assert len(told) == 1 or usage, line
     raise InputError(told[-1]) if readable(told[-1], 10**6) == told[-1] else AssertionError(told[-1])

@@ -25,7 +25,7 @@ demo: .venv/ready ## train on the synthetic signers (about a minute of training 
 
 test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest -n 2 --durations=15 tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=15 tests
 
 check: .venv/everything ## a minute: linter, types, export in step, notebooks clean, course and commands
 	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py setup_venv.py
@@ -33,7 +33,7 @@ check: .venv/everything ## a minute: linter, types, export in step, notebooks cl
 	$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_course.py -k "not solutions"
 
 test-random: .venv/everything ## look for new random examples that break a property, in five rounds; `make test` has the same ones every time
-	for round in 1 2 3 4 5; do $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile search tests || exit 1; done
+	for round in 1 2 3 4 5; do $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m hypothesis --hypothesis-profile search tests || exit 1; done
 
 mutants: .venv/everything ## put small faults into the code, and see that a lesson or a test notices each
 	$(BIN)/python tests/mutants/run.py
@@ -43,7 +43,7 @@ fuzz: .venv/everything ## damage a thousand files of every kind, and see each re
 
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
-	$(BIN)/python -m pytest --slow -n 2 tests
+	$(BIN)/python -m pytest --slow -n 2 --dist loadgroup tests
 
 # What pages load in a browser comes from npm; without npm the tests that need it are skipped, and say so.
 .PHONY: browser-files

@@ -7,17 +7,22 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fuzz import fuzz
-from hostile import KINDS, clip_of, in_limits, lacking, make_dataset, make_manifest, size_of, write_frames
+from hostile import KINDS, clip_of, in_limits, judge, lacking, make_dataset, make_manifest, size_of, write_frames
+from typer.testing import CliRunner
 
-from asl_nb.core.errors import readable
+from asl_nb.cli import app
+from asl_nb.core.errors import InputError, readable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of time and memory are set as Linux does it")
 READ = [pytest.param(kind, id=kind.replace(" ", "_")) for kind in KINDS]
@@ -272,6 +277,42 @@ def test_weights_that_would_answer_nonsense(good, change):
     refused(read("weights", path))
 
 
+def moment(name, number):
+    "Sets the first number of a moment of the optimiser."
+    def change(content): content["optimizer"]["state"][0][name].view(-1)[0] = number
+    return change
+
+
+def numpy_state(place, value):
+    def change(content): content["ranks"][0]["random"]["numpy"][place] = value
+    return change
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    (numpy_state(2, 625), "ranks.0.random.numpy.2"), (numpy_state(2, -1), "ranks.0.random.numpy.2"),
+    (numpy_state(3, 2), "ranks.0.random.numpy.3"), (moment("exp_avg_sq", -1.), "exp_avg_sq"),
+    (moment("exp_avg", float("nan")), "exp_avg"), (moment("step", -1), "step"),
+    (lambda content: content.update(ranks=content["ranks"]*2), "ranks"),
+    (lambda content: content.update(steps="5"), "steps"),
+    (lambda content: content["ranks"][0]["random"]["python"][1].pop(), "ranks.0.random.python.1")])
+def test_a_checkpoint_with_impossible_numbers(good, change, field):
+    import torch
+    path = good("checkpoint")
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    refused(read("checkpoint", path), field)
+
+
+def test_moments_of_the_optimiser_may_be_larger_than_weights(good):
+    import torch
+    path = good("checkpoint")
+    content = torch.load(path, weights_only=True)
+    moment("exp_avg_sq", 1e9)(content)
+    torch.save(content, path)
+    assert read("checkpoint", path).kind == "right"
+
+
 @pytest.mark.parametrize("share", [.2, .5, .8])
 def test_one_changed_byte_in_the_weights(good, share):
     import torch
@@ -337,6 +378,24 @@ def test_a_clip_in_which_nobody_is_seen_has_no_sign(good, seen):
     refused(in_limits(lambda: predict(weights, path)), "nobody")
     code, out, error = asl_nb("predict", weights, path)
     assert code == 2 and not out and "nobody" in error
+
+
+def test_training_on_clips_in_which_nobody_is_seen(good):
+    from asl_nb.training.configuration import TrainingConfig
+    from asl_nb.training.trainer import load_data
+    folder = good("table").parent
+    config = TrainingConfig.best(data=str(folder), test_participants="ben")
+    assert in_limits(lambda: load_data(config)).kind == "right"
+    for path in folder.rglob("*.parquet"): written(path, clip_of()*np.nan)
+    refused(in_limits(lambda: load_data(config)), "nobody is seen in any of the 3 training clips")
+
+
+def test_a_table_that_numbers_its_signers(good):
+    from asl_nb.data.datasets import load_splits
+    path = good("table")
+    rows = [f"train_landmark_files/{row}.parquet,{row},{row},hello" for row in range(10_001)]
+    path.write_text("\n".join(["path,participant_id,sequence_id,sign", *rows]))
+    refused(in_limits(lambda: load_splits(path.parent, skip_bad=True)), str(path.parent), "10,001 signers")
 
 
 @pytest.mark.parametrize("factor", [1920, 1e300])
@@ -443,3 +502,81 @@ def test_a_good_run_is_not_suspected(tmp_path):
         KINDS[kind].mutate(path, random.Random(1))
         path.write_bytes(whole)
         assert read(kind, path).kind == "right"
+
+
+# --- every path of every command -------------------------------------------------------------------------------------
+
+READ_PATHS = """train --data {} --out out; train --resume {}
+train --pretrained {} --out out
+train --config {}.json --save-config out.json; train --config {}.toml --save-config out.json
+crossval --data {} --folds 2 --out out; evaluate {} --data DATA; evaluate {}.onnx --data DATA
+evaluate WEIGHTS --data {}; predict {} CLIP; predict {}.onnx CLIP; predict WEIGHTS {}; export {} --out out.onnx
+export WEIGHTS --data {} --out out.onnx; explain {} CLIP --out out.png; explain WEIGHTS {} --out out.png
+evaluate-stream {} --data DATA; evaluate-stream WEIGHTS --data {}; live {} --headless; live WEIGHTS {} --headless
+extract {} --out out --jobs 1; extract {}.mp4 --out out --jobs 1; extract {}.pose --out out --jobs 1
+extract SOURCES --out out --jobs 1 --sign {}.csv; remove {} --participant ana --yes; inspect {}
+prepare --source {} --out out; prepare --source DATA --out out --signs {}.txt; runs {}; card {}; card {}.json
+pack {} out; pack {} --verify; bench --quick --film {}"""
+WRITTEN_PATHS = """train --save-config {}; train --save-config {}.toml; runs RUN --picture {}; card MANIFEST --out {}
+prepare --source DATA --out {} --signs all --test-participants ana --table-only; pack DATA {}
+synthesize {} --signers 1 --clips-per-sign 1; extract SOURCES --jobs 1 --out {}"""
+
+
+def wrong_paths(folder, suffix):
+    "What may stand in place of a file or a folder, by its name. Devices are links: what is written replaces a link."
+    paths = {name: folder/f"{name}{suffix}" for name in ("missing", "folder", "pipe", "zero", "null", "loop")}
+    paths["folder"].mkdir()
+    os.mkfifo(paths["pipe"])
+    for name in ("zero", "null"): paths[name].symlink_to(f"/dev/{name}")
+    paths["loop"].symlink_to(paths["loop"])
+    (folder/"file").write_text("")
+    return paths | {"in a file": folder/"file"/f"x{suffix}", "bytes": folder/f"\udce9{suffix}",
+                    "control": folder/f"a\n\x1b[2K{suffix}", "long": folder/("x"*300 + suffix),
+                    "nowhere": folder/"no"/"such"/f"x{suffix}", "empty": Path(suffix or ".")}
+
+
+def answer(words):
+    "Call a command in this process. One line that refuses becomes the `InputError` that it was made of."
+    done = CliRunner().invoke(app, words)
+    line = done.stderr.strip()
+    if done.exit_code == 0: return
+    if done.exit_code != 2: raise done.exception
+    told = [each for each in line.splitlines() if "synthetic signers" not in each and "--participant was" not in each]
+    usage = told[0].startswith("Usage: ")
+    assert len(told) == 1 or usage, line
+    raise InputError(told[-1]) if readable(told[-1], 10**6) == told[-1] else AssertionError(told[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "Good files for the other arguments of a command, by the names they have in the lists above."
+    made = {}
+    for name in ("benchmark", "export", "live.app", "live.streams", "evaluation.explanation", "evaluation.report",
+                 "capture.extraction", "capture.recorder", "data.inspection", "data.preparation", "training.crossval"):
+        import_module(f"asl_nb.{name}") # before the processes with limits begin
+    for name, kind in (("WEIGHTS", "weights"), ("CLIP", "clip"), ("DATA", "table"), ("MANIFEST", "manifest")):
+        made[name] = KINDS[kind].make(tmp_path_factory.mktemp(name))
+    made["RUN"], made["DATA"] = made["MANIFEST"].parent, made["DATA"].parent
+    return made | {"SOURCES": write_frames(tmp_path_factory.mktemp("sources")/"hello"/"a").parent.parent}
+
+
+@pytest.mark.parametrize("line", re.split(r"\s*[;\n]\s*", f"{READ_PATHS};{WRITTEN_PATHS}"))
+def test_every_path_of_every_command(whole, tmp_path, monkeypatch, line):
+    words = [str(whole.get(word, word)) for word in line.split()]
+    position = next(place for place, word in enumerate(words) if word.startswith("{}"))
+    paths = wrong_paths(tmp_path, words[position].removeprefix("{}"))
+    monkeypatch.chdir(tmp_path)
+
+    def try_all():
+        found = {}
+        for name, path in paths.items():
+            typed = [*words[:position], os.fspath(path), *words[position + 1:]]
+            found[name] = judge(partial(answer, typed), lambda _: None)
+        return found
+
+    def check(found):
+        good = ("refused", "right") if line in WRITTEN_PATHS else ("refused",)
+        assert not (bad := {name: told for name, told in found.items() if told[0] not in good}), bad
+    outcome = in_limits(try_all, check)
+    assert outcome.kind == "right", f"{outcome.kind}\n{outcome.detail}"
+    assert paths["pipe"].is_fifo()

@@ -232,3 +232,16 @@ def test_real_label_table_without_a_clip(tmp_path):
     counts = (content["clips"], len(content["signs"]), len(content["signers"]), len(content["not_read"]))
     assert counts == (94477, 250, 21, 94477)
     assert content["single_clip_or_signer"] == {} and 1 < content["imbalance"]["signers"]["ratio"] < 2
+
+
+def test_who_has_hands_found_twice_is_told(folder):
+    table = read_table(folder)
+    someone = table.participant_id[0]
+    for path in table.path[table.participant_id == someone]:
+        clip = read_clip(folder/path)
+        clip[:, PARTS["left_hand"]] = clip[:, PARTS["right_hand"]]
+        write_clip(folder/path, clip)
+    found = inspect_dataset(folder, progress=False)
+    shares = found.as_dict()["doubled_hands_by_signer"]
+    assert shares.pop(someone) > .9 and set(shares.values()) == {0}
+    assert any(f"found twice: 1 ({someone} " in line for line in found.describe())

@@ -5,12 +5,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from asl_nb.data.batches import collate_clips
 from asl_nb.data.body import drop_doubled
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.synthetic import LEXICON, Signer, perform
 from asl_nb.network.choices import FEATURES, POINT_SETS
 from asl_nb.network.preprocessing import PreprocessingLayer
-from asl_nb.training.configuration import RECIPES
+from asl_nb.training.configuration import RECIPES, TrainingConfig
+from asl_nb.training.trainer import batch_transform
 
 best = RECIPES["best"]
 SELECTION = ("dominant_hand", "drop_doubled", "hand_size")
@@ -75,6 +77,17 @@ def test_a_hand_that_was_found_twice_is_seen_once(sign, seed, part):
     padded = torch.cat([torch.from_numpy(doubled), torch.full((5, *doubled.shape[1:]), 7.)])[None]
     layer = best_layer()
     torch.testing.assert_close(layer(padded, torch.tensor([len(doubled)]))[0][0, :len(doubled)], look(doubled))
+
+
+def test_a_hand_that_was_found_twice_does_not_survive_augmentation():
+    clip = perform("please", Signer.random(3), seed=0)
+    clip[:, PARTS["left_hand"]] = np.nan
+    batch = collate_clips([(found_twice(clip, "right_hand", "left_hand"), 0)]*4)
+    change = dict(hand_shift=.05, hand_rotation_degrees=20.)
+    for dropped in (True, False):
+        transform = batch_transform(TrainingConfig.guide(drop_doubled=dropped, **change), epoch=0, classes=2)
+        seen = ~transform(batch, 0).landmarks[:, :, PARTS["left_hand"], 0].isnan()
+        assert seen.any() != dropped
 
 
 @pytest.mark.parametrize("feature", FEATURES)

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.files import open_input
+from ..core.files import check_output, open_input
 from ..data.resampling import FrameThinner
 
 # %% ../../nbs/capture/01_video.ipynb #c006
@@ -154,6 +154,7 @@ class VideoWriter:
         self.writer:Any = None # a `cv2.VideoWriter`, from the first image on
         if self.path.suffix.lower() != ".mp4":
             raise InputError(f"{path}: only .mp4 videos are written; give such a name")
+        check_output(self.path)
         self.temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.mp4")
 
     def __enter__(self) -> Self: return self

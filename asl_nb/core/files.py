@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MB', 'FILE_LIMITS', 'MOST_VALUES', 'check_input', 'open_input', 'read_input', 'read_json', 'claimed_array',
-           'atomic_write', 'partial_files']
+           'check_output', 'atomic_write', 'partial_files']
 
 # %% ../../nbs/core/02_files.ipynb #c003
 import json
@@ -127,12 +127,19 @@ def claimed_array(
     return shape, kind
 
 # %% ../../nbs/core/02_files.ipynb #c006
+def check_output(path:Path) -> None:
+    "Raise `InputError` where something stands that no file may take the place of."
+    try: taken = not path.name or path.exists() and not path.is_file()
+    except OSError as error: raise InputError(f"{path}: cannot be written ({error.strerror}); choose another") from None
+    if taken: raise InputError(f"{path}: is a folder, a pipe or a device; give the name of a file")
+
 @contextmanager
 def atomic_write(
     path:str|os.PathLike[str], # the file to make or replace
 ) -> Iterator[Path]: # a temporary path to write to
     "Write to a temporary file that takes the place of `path` only if the block ends well."
     path = Path(path)
+    check_output(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

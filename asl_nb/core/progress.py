@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .errors import readable
+
 # %% ../../nbs/core/03_progress.ipynb #c006
 def in_notebook() -> bool:
     "True if cells are shown by Jupyter, False in a terminal or a script."
@@ -30,4 +32,4 @@ def progress_bar(
     from tqdm.auto import tqdm as visible_bar
     hidden = disable or "TQDM_DISABLE" in os.environ or not (in_notebook() or sys.stderr.isatty())
     settings = {"disable": True} if hidden else {}
-    return visible_bar(iterable, desc=description, total=total, leave=False, dynamic_ncols=True, **settings)
+    return visible_bar(iterable, desc=readable(description), total=total, leave=False, dynamic_ncols=True, **settings)

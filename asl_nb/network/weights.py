@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PICKLE_LIMIT', 'RECORD_LIMIT', 'NAMES_IN_PICKLE', 'MODEL_FORMAT', 'Rate', 'Blocks', 'Dilation', 'LARGEST_WEIGHT',
-           'LARGEST_COUNTER', 'MAY_DIFFER', 'PREPARATION', 'write_tensors', 'check_records', 'check_pickle',
-           'read_tensors', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors', 'load_model',
-           'load_pretrained']
+           'LARGEST_COUNTER', 'NEVER_NEGATIVE', 'MAY_DIFFER', 'PREPARATION', 'write_tensors', 'check_records',
+           'check_pickle', 'read_tensors', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors',
+           'load_model', 'load_pretrained']
 
 # %% ../../nbs/network/11_weights.ipynb #w003
 import os
@@ -157,10 +157,12 @@ def save_model(
 
 # %% ../../nbs/network/11_weights.ipynb #w018
 LARGEST_WEIGHT, LARGEST_COUNTER = 1e6, 1e12
+NEVER_NEGATIVE = ("running_var", "exp_avg_sq") # means of squares, of batch norm and of the optimiser
 
 def check_tensors(
     tensors:Mapping[str, Tensor], # what was read
     places:Mapping[str, Tensor], # the `state_dict` of the network whose weights they should become
+    largest:float=LARGEST_WEIGHT, # absolute value of a number that is no counter
 ) -> None:
     "Raise `ValueError` unless the tensors fit into the places and hold numbers that a network can have."
     if others := tensors.keys() ^ places.keys(): raise ValueError(f"{min(others)} is missing or unknown")
@@ -174,8 +176,8 @@ def check_tensors(
     for name, tensor in tensors.items():
         lowest, highest = (float(number) for number in torch.aminmax(tensor))
         whole = not tensor.is_floating_point()
-        most = LARGEST_COUNTER if whole else LARGEST_WEIGHT
-        if not (0. if whole or name.endswith("running_var") else -most) <= lowest <= highest <= most:
+        most = LARGEST_COUNTER if whole else largest
+        if not (0. if whole or name.endswith(NEVER_NEGATIVE) else -most) <= lowest <= highest <= most:
             raise ValueError(f"{name} holds numbers from {lowest:.3g} to {highest:.3g}")
 
 # %% ../../nbs/network/11_weights.ipynb #c034

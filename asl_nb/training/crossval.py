@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -105,6 +105,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "label smoothing 0.1": dict(label_smoothing=.1),
     "gaps filled": dict(longest_gap=5),
     "frames without hands dropped": dict(drop_handless=True),
+    "hands found twice kept": dict(drop_doubled=False),
+    "hands measured by the palm": dict(hand_size="palm"),
 }
 
 # %% ../../nbs/training/11_crossval.ipynb #c011
@@ -204,7 +206,7 @@ def run_once(
         if len(trainer.history) > config.epochs - WATCHED_EPOCHS:
             last_epochs.append(evaluate(trainer.eval_model, trainer.splits.train.classes, trainer.splits.test).top1)
     if checkpoints(folder): run = resume(folder, report=None, on_epoch_end=watch)
-    else: run = train(replace(config, out=str(folder)), report=None, on_epoch_end=watch)
+    else: run = train(config_from({**asdict(config), "out": str(folder)}), report=None, on_epoch_end=watch)
     if run is None: raise InputError("crossval: works in one process; start it several times instead of with torchrun")
     predictions = predict_dataset(run.model, run.classes, run.splits.test)
     scores, plain = predictions.evaluate(), run.verdict.baseline

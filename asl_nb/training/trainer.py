@@ -26,9 +26,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ..core.errors import InputError, first_line
-from ..core.files import partial_files
+from ..core.files import check_input, partial_files
 from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, balanced_weights,
                                  plan_loader)
+from ..data.body import drop_doubled
+from ..data.clips import somebody_is_seen
 from ..data.datasets import Splits, data_folders, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, sample_per_sign, stratified_sample
@@ -54,7 +56,7 @@ from .objective import make_criterion, make_optimizer, make_scheduler
 def load_data(
     config:TrainingConfig,
 ) -> Splits: # `.train`, `.validation` and `.test`, signer-disjoint
-    "The data that a configuration asks for, in three parts. Raises `InputError` if they leave only one sign."
+    "The data that a configuration asks for, in three parts. `InputError` if they leave only one sign, or nobody."
     plan = SplitPlan(
         signs=signs_to_train(config), test_participants=config.test_participants, test_share=config.test_share,
         validation_participants=config.validation_participants, validation_share=config.validation_share,
@@ -71,6 +73,9 @@ def load_data(
         splits = replace(splits, train=splits.train.select(few))
     if len(splits.train.classes) < 2:
         raise InputError(f"signs: only {splits.train.classes[0]} can be trained; a model needs at least two signs")
+    if not any(map(somebody_is_seen, splits.train.clips)): # the first clip is enough, as a rule
+        raise InputError(f"data: nobody is seen in any of the {len(splits.train)} training clips; "
+                         "extract them anew from videos in which the signer is found")
     return splits
 
 QUICK_SIGNS = 20
@@ -95,6 +100,7 @@ def batch_transform(
     if not config.mixup and all(getattr(config, name) == value for name, value in asdict(off).items()): return None
     def transform(batch:Batch, number:int) -> Batch:
         generator = augmentation_generator(config.seed, epoch, number, rank)
+        if config.drop_doubled: batch = batch._replace(landmarks=drop_doubled(batch.landmarks))
         batch = augment(batch, config, generator)
         return mix_clips(batch, config.mixup, classes, generator) if config.mixup else batch
     return transform
@@ -181,17 +187,21 @@ def take_over(
     check_like(content["optimizer"]["param_groups"], groups, "optimizer.param_groups")
     parameters = [each for group in trainer.optimizer.param_groups for each in group["params"]]
     for number, state in content["optimizer"]["state"].items():
-        check_like(float(state["step"]), 0., "optimizer.state.step")
+        if not 0 <= state["step"] <= content["steps"]: raise ValueError(f"optimizer.state.{number}.step is impossible")
         moments = {name: tensor for name, tensor in state.items() if name != "step"}
-        check_tensors(moments, dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[number]))
+        check_tensors(moments, dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[number]),
+                      torch.finfo(torch.float32).max)
     check_like(content["scheduler"], trainer.scheduler.state_dict(), "scheduler")
     trainer.optimizer.load_state_dict(content["optimizer"])
     trainer.scheduler.load_state_dict(content["scheduler"])
-    if content["scaler"]: trainer.engine.accelerator.scaler.load_state_dict(content["scaler"])
+    scaler = trainer.engine.accelerator.scaler
+    check_like(content["scaler"], scaler.state_dict() if scaler else {}, "scaler")
+    if scaler: scaler.load_state_dict(content["scaler"])
     trainer.history = TrainingHistory(**content["history"])
     if len({len(values) for values in content["history"].values()}) > 1: raise ValueError("history has gaps")
     trainer.seconds, trainer.steps = content["seconds"], content["steps"]
     trainer.engine.max_micro_batch = content["max_micro_batch"]
+    if (saved := len(content["ranks"])) != trainer.engine.processes: raise ValueError(f"ranks are of {saved} processes")
     mine = content["ranks"][trainer.engine.rank]
     trainer.progress = EpochProgress(**mine["progress"])
     check_like(mine["progress"], EpochProgress().as_dict(), "progress")
@@ -398,6 +408,7 @@ def train(
 ) -> TrainingRun|None: # None in all but the main process
     "Train as configured, on signers to learn from; score once on unseen signers."
     if config.quick: config = config.quick_version()
+    if config.pretrained and not checkpoint: check_input(config.pretrained, "weights") # before the data are read
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
     seed_everything(config.seed)
     splits = load_data(config)
@@ -425,7 +436,7 @@ def resume(
 ) -> TrainingRun|None: # None in all but the main process
     "Go on with a run that was broken off, with the configuration it was started with."
     content, file = load_checkpoint(path)
-    config = replace(config_from(recorded(content["config"])), out=str(file.parent))
+    config = config_from({**recorded(content["config"]), "out": str(file.parent)}, str(file))
     return train(config, report, (content, file), on_epoch_end)
 
 # %% ../../nbs/training/10_trainer.ipynb #c040

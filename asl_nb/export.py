@@ -6,9 +6,9 @@
 __all__ = ['ONNX_REPLACEMENTS', 'CONTRACT', 'TRIAL_FRAMES', 'LOGIT_BOUND', 'PROBABILITY_BOUND', 'AGREEMENT_BOUND',
            'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'subsample_any', 'OnnxSelection', 'Running',
            'running_maximum', 'running_minimum', 'stable_argsort', 'take_along', 'hypotenuse', 'OnnxOperations',
-           'exportable', 'quiet', 'make_graph', 'describe_export', 'find_manifest_id', 'OnnxModel', 'stretch_to',
-           'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8', 'Export',
-           'write_onnx', 'export_onnx', 'load_onnx', 'open_model']
+           'exportable', 'quiet', 'OnnxEntrance', 'make_graph', 'describe_export', 'find_manifest_id', 'OnnxModel',
+           'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8',
+           'Export', 'write_onnx', 'export_onnx', 'load_onnx', 'open_model']
 
 # %% ../nbs/90_export.ipynb #c003
 import json
@@ -34,7 +34,7 @@ from .core.errors import InputError
 from .core.files import FILE_LIMITS, atomic_write
 from .core.progress import progress_bar
 from .data.batches import collate_clips, frame_mask
-from .data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
+from .data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, mirror_clip
 from .data.resampling import evenly_spaced, spaced_index
 from .data.synthetic import Signer, perform
 from .evaluation.prediction import (ONNX_FORMAT, ExportedModel, fault_of_graph, load_exported,
@@ -193,31 +193,56 @@ def quiet(
     finally:
         for logger, level in zip(loggers, before): logger.setLevel(level)
 
+# %% ../nbs/90_export.ipynb #shape2
+class OnnxEntrance(nn.Module):
+    "A model that is told the shape of the images: `change_aspect`, then the model."
+    def __init__(self,
+        model:ASLModel, # as from `exportable`
+    ) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self,
+        landmarks:Tensor, # `(B, T, 543, 3)`
+        lengths:Tensor, # `(B,)`
+        aspect:Tensor, # `()`, width / height of the images
+    ) -> Tensor: # logits `(B, K)`
+        "Convert, then call the model."
+        wider = aspect/ASPECT
+        factor = torch.stack([wider, torch.ones_like(wider), wider]).repeat(NUM_LANDMARKS) # (1629,)
+        offset = torch.tensor([.5, 0, 0]).repeat(NUM_LANDMARKS)*(1 - factor)
+        standard = (landmarks.flatten(2)*factor + offset).reshape(landmarks.shape)
+        return cast(Tensor, self.model(standard, lengths))
+
 # %% ../nbs/90_export.ipynb #c021a
 def make_graph(
     model:ASLModel,
 ) -> Any: # `onnx.ModelProto`
-    "The model's calculation as an ONNX graph with dynamic axes for clips and frames."
+    "The model's calculation as an ONNX graph with dynamic axes for clips and frames; the input `aspect` is optional."
     for name in ("onnx", "onnxscript"): load_onnx_library(name)
     dynamic = torch.export.Dim.DYNAMIC
-    example = torch.rand(2, 24, NUM_LANDMARKS, 3), torch.tensor([24, 17])
+    example = torch.rand(2, 24, NUM_LANDMARKS, 3), torch.tensor([24, 17]), torch.tensor(ASPECT)
     try:
         with quiet("torch.onnx"), torch.no_grad(), OnnxOperations():
             program = torch.onnx.export(
-                exportable(model), example, dynamo=True, opset_version=20, verbose=False,
-                input_names=["landmarks", "lengths"], output_names=["logits"],
-                dynamic_shapes={"landmarks": {0: dynamic, 1: dynamic}, "lengths": {0: dynamic}})
+                OnnxEntrance(exportable(model)), example, dynamo=True, opset_version=20, verbose=False,
+                input_names=["landmarks", "lengths", "aspect"], output_names=["logits"],
+                dynamic_shapes={"landmarks": {0: dynamic, 1: dynamic}, "lengths": {0: dynamic}, "aspect": {}})
     except torch.onnx.OnnxExporterError as error:
         cause:BaseException = error
         while cause.__cause__: cause = cause.__cause__
         raise InputError(f"this model cannot be exported: {str(cause).splitlines()[0][:200]}; "
                          "give it a replacement, see ONNX_REPLACEMENTS in asl_nb.export") from None
-    return cast(torch.onnx.ONNXProgram, program).model_proto
+    graph = cast(torch.onnx.ONNXProgram, program).model_proto
+    usual = load_onnx_library("onnx").numpy_helper.from_array(np.array(ASPECT, np.float32), "aspect")
+    graph.graph.initializer.append(usual) # what the input is where it is left out
+    return graph
 
 # %% ../nbs/90_export.ipynb #c025
 CONTRACT = {"landmarks": "float32 (B, T, 543, 3): x, y, z as from MediaPipe Holistic; NaN where nothing was seen; "
                          "face 0-467, left hand 468-488, pose 489-521, right hand 522-542",
             "lengths": "int64 (B,): real frames of each clip, from 1 to T; what follows them is padding",
+            "aspect": "float32 (): width / height of the images that x and y are shares of; left out: 4/3",
             "logits": "float32 (B, K); softmax(logits / temperature) gives probabilities"}
 
 def describe_export(

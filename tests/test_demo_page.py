@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from asl_nb.data.clips import write_clip
+from asl_nb.data.landmarks import ASPECT, change_aspect
 from asl_nb.data.synthetic import Signer, perform
 from asl_nb.evaluation.prediction import best_guesses
 from asl_nb.network.model import ASLModel
@@ -139,6 +140,18 @@ def test_the_answer_follows_the_frames(page, folder, model):
     wait_for_answer(page, f"demo.frame === {len(clip) - 1}")
     check(page, model, clip)
     assert page.inner_text("#play") == "Play"
+
+
+@pytest.mark.parametrize("aspect", [16/9, 9/16])
+def test_pictures_of_another_shape_give_the_same_answer(page, folder, model, aspect):
+    clip = np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3)
+    shares = change_aspect(clip, ASPECT, aspect)
+    numbers = np.where(np.isnan(shares), 99, shares).ravel().tolist()
+    found = page.evaluate("""async ([numbers, frames, aspect]) => (await demo.model.ask(
+        Float32Array.from(numbers, value => value === 99 ? NaN : value), frames, aspect)).logits""",
+                          [numbers, len(clip), aspect])
+    with torch.inference_mode(): right = model[0](torch.from_numpy(clip)[None])[0]
+    np.testing.assert_allclose(found, right.numpy(), atol=1e-3)
 
 
 def test_it_plays_by_itself_unless_motion_is_unwanted(browser, address):

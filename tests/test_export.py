@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
 from asl_nb.core.errors import InputError
-from asl_nb.data.landmarks import PARTS
+from asl_nb.data.landmarks import ASPECT, PARTS, change_aspect
+from asl_nb.data.synthetic import Signer, perform
 from asl_nb.network.choices import FEATURES
 from asl_nb.network.model import ASLModel
 from asl_nb.training.configuration import RECIPES, TrainingConfig
@@ -76,6 +77,19 @@ def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     landmarks, lengths = torch.from_numpy(clips.astype(np.float32)), torch.tensor(lengths)
     with torch.inference_mode():
         torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
+
+
+@pytest.mark.parametrize("aspect", [16/9, 1, 3/4, 9/16, 4/3])
+def test_the_file_is_told_the_shape_of_the_images_or_takes_them_as_4_to_3(pair, aspect):
+    _, exported, path = pair
+    clip = perform("hello", Signer.random(4), 4)
+    inputs = {"landmarks": change_aspect(clip, ASPECT, aspect)[None], "lengths": np.array([len(clip)])}
+    right, session = exported(torch.from_numpy(clip)[None]).numpy(), exported.session
+    assert [each.name for each in session.get_inputs()] == ["landmarks", "lengths"]  # what a program must give
+    told = session.run(["logits"], inputs | {"aspect": np.array(aspect, np.float32)})[0]
+    np.testing.assert_allclose(told, right, atol=2e-3)
+    if aspect != 4/3: assert np.abs(session.run(["logits"], inputs)[0] - right).max() > 5*np.abs(told - right).max()
+    else: np.testing.assert_array_equal(told, session.run(["logits"], inputs)[0])
 
 
 def test_the_axes_of_clips_and_frames_are_dynamic(pair):

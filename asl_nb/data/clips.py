@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_FRAMES', 'COLUMNS', 'Picture', 'MOST_ASPECT', 'open_parquet', 'claimed_sizes', 'check_coordinates',
-           'somebody_is_seen', 'check_picture', 'picture_text', 'read_recording', 'read_clip', 'write_clip']
+           'somebody_is_seen', 'check_picture', 'picture_text', 'read_recording', 'read_clip', 'write_clip',
+           'set_picture']
 
 # %% ../../nbs/data/04_clips.ipynb #c003
 import os
@@ -313,3 +314,13 @@ def write_clip(
     if picture: table = table.replace_schema_metadata({_PICTURE: picture_text(picture)})
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3])) # coordinates hardly ever repeat
+
+# %% ../../nbs/data/04_clips.ipynb #pict06
+def set_picture(
+    path:str|os.PathLike[str], # a clip, replaced atomically; the numbers in it stay
+    picture:Picture, # the size of its images
+) -> None:
+    "Note in a file what shape its images had. Raises `InputError` for a file that is no clip."
+    check_picture(path, picture)
+    table = _read_table(Path(path)).replace_schema_metadata({_PICTURE: picture_text(picture)})
+    with atomic_write(path) as temporary: pq.write_table(table, temporary, use_dictionary=list(COLUMNS[:3]))

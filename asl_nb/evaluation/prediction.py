@@ -248,6 +248,8 @@ def check_session(
         raise InputError(f"{path}: its format is {found!r}, not {ONNX_FORMAT!r}; {RENEW}, or install a matching asl_nb")
     called = [(each.name, each.type, len(each.shape)) for each in (*session.get_inputs(), *session.get_outputs())]
     wanted = [("landmarks", "tensor(float)", 4), ("lengths", "tensor(int64)", 1), ("logits", "tensor(float)", 2)]
+    left_out = [(each.name, each.type, each.shape) for each in session.get_overridable_initializers()]
+    if left_out not in ([], [("aspect", "tensor(float)", [])]): called += left_out # files of earlier versions have none
     if called != wanted: raise InputError(f"{path}: its inputs and outputs are {called}, not {wanted}; {RENEW}")
     if count != str(NUM_LANDMARKS) or [*session.get_inputs()[0].shape][2:] != [NUM_LANDMARKS, 3]:
         raise InputError(f"{path}: made for other landmarks ({count} of them, here are {NUM_LANDMARKS}); {RENEW}")

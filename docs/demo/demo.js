@@ -20,7 +20,7 @@ async function fetched(path, kind) {
   return answer[kind]();
 }
 
-// --- Clips: { sign, rate, frames, landmarks }, landmarks a Float32Array of frames × 543 × 3, NaN = not seen ---
+// --- Clips: { sign, rate, frames, landmarks, aspect }, landmarks a Float32Array of frames × 543 × 3, NaN = not seen, in a picture of that shape (none: 4:3) ---
 
 async function bundled({ sign, file, frames, frames_per_second }) {
   const landmarks = new Float32Array(await fetched(`data/${file}`, "arrayBuffer"));
@@ -58,7 +58,7 @@ async function recognise() {
   try {
     while (state.answered < state.asked) {
       const question = state.asked, { model, clip, frame } = state;
-      state.answer = await model.ask(clip.landmarks.subarray(0, (frame + 1) * POINTS * 3), frame + 1);
+      state.answer = await model.ask(clip.landmarks.subarray(0, (frame + 1) * POINTS * 3), frame + 1, clip.aspect);
       report(state.answer);
       state.answered = question;
     }

@@ -41,6 +41,12 @@ export function readMetadata(bytes) {
   return metadata;
 }
 
+// Landmarks of a picture of any shape in the standard one of 4:3; x and z count in widths. See nbs/data/01_landmarks.ipynb.
+function changeAspect(landmarks, aspect) {
+  const factor = aspect / (4 / 3);
+  return factor === 1 ? landmarks : landmarks.map((value, number) => number % 3 === 0 ? .5 + (value - .5) * factor : number % 3 === 1 ? value : value * factor);
+}
+
 export async function openModel(name, bytes) {
   const cure = "Export the model again with asl-nb export.";
   let metadata;
@@ -48,13 +54,13 @@ export async function openModel(name, bytes) {
   catch { throw new Trouble(`${name} is no ONNX file, or cut short. ${cure}`); }
   if (metadata.format !== "asl_nb onnx 1") throw new Trouble(`${name} is ${metadata.format ? `of another version (${metadata.format})` : "not a model of asl_nb, or cut short"}. ${cure}`);
   if (metadata.landmark_count !== String(POINTS)) throw new Trouble(`${name} was made for ${metadata.landmark_count} landmarks; here are ${POINTS}. ${cure}`);
-  let session;
-  try { session = await ort.InferenceSession.create(bytes); }
+  let session; // errors only: the input aspect, which may be left out, would be warned about
+  try { session = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3 }); }
   catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
   const classes = JSON.parse(metadata.classes), temperature = Number(metadata.temperature);
 
-  async function ask(landmarks, frames) {
-    const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
+  async function ask(landmarks, frames, aspect = 4 / 3) {
+    const inputs = { landmarks: new ort.Tensor("float32", changeAspect(landmarks, aspect), [1, frames, POINTS, 3]),
                      lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
     const began = performance.now();
     const { logits } = await session.run(inputs);

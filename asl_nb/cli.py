@@ -7,11 +7,11 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'WeightsFile', 'SpotterName', 'say', 'json_line', 'fault_of_path', 'Commands', 'show_version', 'about',
            'shown', 'option_of', 'training_options', 'takes_training_options', 'full_command', 'read_config',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
-           'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic',
-           'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command', 'synthesize_command',
-           'load_weights', 'export_command', 'explain_command', 'spotter_class', 'evaluate_stream_command',
-           'event_json', 'live_command', 'extract_command', 'remove_command', 'inspect_command', 'prepare_command',
-           'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
+           'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command',
+           'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
+           'evaluate_stream_command', 'event_json', 'live_command', 'extract_command', 'remove_command',
+           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -291,6 +291,11 @@ def table_lines(table:"pd.DataFrame", **options:Any) -> list[str]:
     "A table for the terminal, numbers with three decimals; a line for each row, whatever the names in it are."
     return str(plain(table).to_string(float_format="{:.3f}".format, **options)).split("\n")
 
+def write_csv(path:Path|None, content:"pd.DataFrame") -> None: # None: nobody wants it
+    "Write a table without its index."
+    if path is None: return
+    with atomic_write(path) as temporary: content.to_csv(temporary, index=False)
+
 # %% ../nbs/92_cli.ipynb #xval01
 @app.command("crossval")
 def crossval_command(
@@ -302,6 +307,7 @@ def crossval_command(
     variants:Annotated[str, typer.Option(help="recipes to compare, semicolons between; or all")]="guide;best",
     seeds:Annotated[str, typer.Option(help="a run of each variant and fold for each seed")]="42",
     table:Annotated[Path|None, typer.Option(help="also write the runs to this CSV file")]=None,
+    signs:Annotated[Path|None, typer.Option(help="and what became of each sign of each signer to this one")]=None,
     changed:Annotated[list[str], typer.Option(
         "--set", help="field=value for every variant, for example epochs=20")]=[],
     stands_for:Annotated[Path|None, typer.Option(
@@ -311,9 +317,10 @@ def crossval_command(
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
-    from asl_nb.training.crossval import cross_validate, crossval_table, list_runs, note_cross_validation
+    from asl_nb.training.crossval import (cross_validate, crossval_table, list_runs, list_signs,
+                                           note_cross_validation)
     changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
-    if table is not None: check_output(table)
+    for path in filter(None, (table, signs)): check_output(path)
     numbers = parse_names(seeds)
     if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
@@ -324,8 +331,8 @@ def crossval_command(
         raise typer.Exit(interrupted.exit_code) from None
     if stands_for is not None: note_cross_validation(results, out, stands_for)
     runs = list_runs(results)
-    if table is not None:
-        with atomic_write(table) as temporary: runs.to_csv(temporary, index=False)
+    write_csv(table, runs)
+    write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
     say("")

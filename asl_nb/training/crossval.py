@@ -6,7 +6,8 @@
 __all__ = ['ALL_BLOCKS', 'SAME_TIME', 'SAME_BODY', 'SAME_HAND', 'NO_DROPPING', 'NO_AUGMENTATION', 'VARIANTS', 'Logit', 'MACHINE',
            'WATCHED_EPOCHS', 'MOST_LOGITS', 'HELD_OUT', 'make_folds', 'find_variants', 'FoldResult', 'settings_of',
            'run_once', 'result_path', 'read_result', 'find_result', 'cross_validate', 'describe_result',
-           'out_of_fold_temperature', 'list_runs', 'crossval_table', 'draw_crossval', 'note_cross_validation']
+           'out_of_fold_temperature', 'list_runs', 'list_signs', 'crossval_table', 'draw_crossval',
+           'note_cross_validation']
 
 # %% ../../nbs/training/11_crossval.ipynb #c003
 import json
@@ -325,6 +326,22 @@ def list_runs(
                    error_after=round(after, 4))
         rows += [run | dict(signer=name, clips=clips, correct=round(each.participants[name]*clips))
                  for name, clips in each.clips.items()]
+    return pd.DataFrame(rows)
+
+# %% ../../nbs/training/11_crossval.ipynb #c026u
+def list_signs(
+    results:Sequence[FoldResult],
+) -> pd.DataFrame: # one row per run, test signer and sign
+    "Which signs of whom were recognised, and what the others were mostly taken for."
+    rows = []
+    for each in results:
+        answers = pd.DataFrame({"signer": each.signers, "sign": [each.classes[label] for label in each.labels],
+                                "answer": [each.classes[row] for row in np.argmax(each.logits, 1)]})
+        for (signer, sign), group in answers.groupby(["signer", "sign"]):
+            wrong = group.answer[group.answer != sign]
+            mostly = wrong.mode()[0] if len(wrong) else ""
+            rows.append(dict(variant=each.variant, fold=each.fold, seed=each.seed, signer=signer, sign=sign,
+                             clips=len(group), correct=len(group) - len(wrong), mostly=mostly))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/training/11_crossval.ipynb #c028

@@ -335,8 +335,7 @@ def crossval_command(
     write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
-    say("")
-    for line in table_lines(summary): say(line)
+    for line in ["", *table_lines(summary)]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c015
 ModelFile = Annotated[Path, typer.Argument(help="the .pth file of a training run, or an .onnx file made from it")]

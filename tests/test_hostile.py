@@ -541,7 +541,8 @@ def answer(words):
     line = done.stderr.strip()
     if done.exit_code == 0: return
     if done.exit_code != 2: raise done.exception
-    told = [each for each in line.splitlines() if not re.search("synthetic signers|--participant was|comes with the program", each)]
+    notes = re.compile("synthetic signers|--participant was|comes with the program")
+    told = [each for each in line.splitlines() if not notes.search(each)]
     usage = told[0].startswith("Usage: ")
     assert len(told) == 1 or usage, line
     raise InputError(told[-1]) if readable(told[-1], 10**6) == told[-1] else AssertionError(told[-1])

@@ -476,7 +476,7 @@ def make_result(folder):
     values = dict(variant="best", fold="F1", seed=1, data="webcam", settings=json.loads(json.dumps(asdict(
         TrainingConfig.best()))), participants={"ana": 1., "ben": .5}, clips={"ana": 1, "ben": 2}, excluded={},
         top1=2/3, top5=1., last_epochs=[.5, 2/3], parameters=100, seconds=3., classes=["hello", "please"],
-        logits=[[1., 0.], [0., 2.], [1., 0.]], labels=[0, 1, 1], signers=["ana", "ben", "ben"])
+        logits=[[1., 0.], [0., 2.], [1., 0.]], labels=[0, 1, 1], signers=["ana", "ben", "ben"], baseline=1/3)
     assert set(values) == {field.name for field in fields(FoldResult)}
     (folder/"F1_seed1.json").write_text(json.dumps(values))
     return folder/"F1_seed1.json"

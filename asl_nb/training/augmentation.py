@@ -118,7 +118,8 @@ def tilt_hand(
 ) -> Tensor: # `(B, T, 21, 3)`
     "Turn a hand in depth about its own wrist, as if the camera stood elsewhere."
     hand = hand if inplace else hand.clone()
-    wrist, unit = hand[:, :, :1].clone(), hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is
+    wrist = coalesce(hand[:, :, :1], hand[:, :, 9:10]).nan_to_num(.5) # (B, T, 1, 3)
+    unit = hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is
     x, y, z = ((hand - wrist)*unit).unbind(-1) # each (B, T, 21), in image heights
     yaw, pitch = (angle.deg2rad()[:, None, None] for angle in (yaw, pitch))
     sine, cosine, sine_pitch, cosine_pitch = yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()
@@ -135,8 +136,8 @@ def resize_fingers(
     hand = hand if inplace else hand.clone()
     fingers = hand[:, :, 1:].view(*hand.shape[:2], 5, 4, 3)
     before = torch.cat([hand[:, :, None, :1].expand(-1, -1, 5, -1, -1), fingers[:, :, :, :3]], 3)
-    bones = (fingers - before)*growth[:, None, :, None, None]
-    hand[:, :, 1:] = (hand[:, :, None, :1] + bones.cumsum(3)).flatten(2, 3)
+    longer = (fingers - before)*(growth - 1)[:, None, :, None, None] # what each bone gains
+    fingers += longer.nan_to_num(0.).cumsum(3) # a missing joint takes no others with it
     return hand
 
 # %% ../../nbs/training/04_augmentation.ipynb #c044

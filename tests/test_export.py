@@ -3,6 +3,7 @@
 What is wrong with a file is said in one line."""
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,22 @@ NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(
                                                   drop_doubled=True, hand_size="bones")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
-def pair(request, tmp_path_factory):
-    "A model and the file made from it."
-    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, **NETWORKS[request.param] | {"dim": 16}))
-    path = tmp_path_factory.mktemp("onnx")/f"{request.param}.onnx"
+@cache
+def exported_pair(name, folder):
+    "A model and the file made from it, once for all tests."
+    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, **NETWORKS[name] | {"dim": 16}))
+    path = folder/f"{name}.onnx"
     done = export_onnx(model, SIGNS, path, progress=False)
     assert done.parity.logits <= LOGIT_BOUND and done.parity.agreement == 1
     return model, load_onnx(path, threads=1), path
+
+
+@pytest.fixture(scope="session")
+def folder_of_pairs(tmp_path_factory): return tmp_path_factory.mktemp("onnx")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def pair(request, folder_of_pairs): return exported_pair(request.param, folder_of_pairs)
 
 
 @settings(max_examples=40, deadline=None)

@@ -332,7 +332,7 @@ def crossval_command(
     if stands_for is not None: note_cross_validation(results, out, stands_for)
     runs = list_runs(results)
     write_csv(table, runs)
-    write_csv(signs, list_signs(results))
+    if signs is not None: write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
     for line in ["", *table_lines(summary)]: say(line)

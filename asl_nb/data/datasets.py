@@ -358,8 +358,8 @@ def load_splits(
         if len(chosen): sides.append(_read_rows(side, table, chosen, wanted, max_len, skip_bad, progress))
     with name_folder_in_errors(whole):
         if is_split: return split_dataset(sides[0], plan, sides[1])
-        joined = reduce(ClipDataset.join, sides).with_classes(sign for sign in wanted if sign in
-                                                              {name for side in sides for name in side.classes})
+        there = {sign for side in sides for sign in side.classes}
+        joined = reduce(ClipDataset.join, sides).with_classes(sign for sign in wanted if sign in there)
         return split_dataset(replace(joined, skipped=[line for side in sides for line in side.skipped]), plan)
 
 # %% ../../nbs/data/08_datasets.ipynb #c114

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..evaluation.scores import bootstrap_ci
-from .manifest import CrossValidation, Manifest, Reproduction, TestScores, read_manifest
+from .manifest import CrossValidation, Manifest, Reproduction, TestScores, final_manifest_of, read_manifest
 
 # %% ../../nbs/training/13_card.ipynb #c006b
 MARKDOWN = re.compile(r"[\\`*\[\]|~$:@]|(?<!\w)_|_(?!\w)|(?<=www)\.") # signs that mean something, also in links
@@ -186,8 +186,7 @@ def write_card(
     out: Path | str | None = None, # the Markdown file; None: beside the weights
 ) -> Path: # the file
     "Write the card of a model, all or nothing."
-    path = Path(path)
-    if path.suffix == ".pth": path = path.with_name(f"{path.stem}_final_manifest.json")
+    path = final_manifest_of(path)
     manifest = read_manifest(path)
     out = Path(out or path.with_name(path.name.removesuffix("_final_manifest.json").removesuffix(".json") + "_card.md"))
     with atomic_write(out) as temporary: temporary.write_text(model_card(manifest), encoding="utf-8")

@@ -38,7 +38,7 @@ from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import STRICT, TrainingConfig, config_from, recorded
-from .manifest import CrossValidation, read_manifest, write_manifest
+from .manifest import CrossValidation, final_manifest_of, read_manifest, write_manifest
 from .trainer import Trainer, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
@@ -389,8 +389,7 @@ def note_cross_validation(
     path:str|os.PathLike[str], # final manifest of the model, or its weights
 ) -> CrossValidation: # what was written into the manifest
     "Let cross-validation stand for a model without test signers. Raises `InputError` if it is of another recipe."
-    path = Path(path)
-    if path.suffix == ".pth": path = path.with_name(f"{path.stem}_final_manifest.json")
+    path = final_manifest_of(path)
     manifest = read_manifest(path)
     if manifest.final_results is None: raise InputError(f"{path}: the run is not over; resume it first")
     asked = settings_of(manifest.training_config.as_config())

@@ -7,7 +7,8 @@ __all__ = ['Number', 'Accuracy', 'Line', 'Parameters', 'TrainingConfigSection', 
            'MANIFEST_VERSION', 'DEEPEST', 'WORTH_NOTING', 'RunFiles', 'run_name', 'run_files', 'Section', 'ModelInfo',
            'Block', 'ArchitectureDetails', 'ConfigSection', 'TrainingHistorySection', 'GroupScore', 'TestScores',
            'CrossValidation', 'FinalResults', 'Reproduction', 'Manifest', 'describe_model', 'describe_training',
-           'make_reproduction', 'make_manifest', 'write_manifest', 'read_manifest', 'manifest_beside']
+           'make_reproduction', 'make_manifest', 'write_manifest', 'read_manifest', 'final_manifest_of',
+           'manifest_beside']
 
 # %% ../../nbs/training/09_manifest.ipynb #c003
 import os
@@ -424,6 +425,13 @@ def read_manifest(
     return check_content(Manifest, content, path, cure)
 
 # %% ../../nbs/training/09_manifest.ipynb #7c63e210
+def final_manifest_of(
+    path: str | os.PathLike[str], # a final manifest, or the weights beside it
+) -> Path: # the final manifest, whether it is there or not
+    "Whoever names the weights of a run means their final manifest."
+    path = Path(path)
+    return path.with_name(f"{path.stem}_final_manifest.json") if path.suffix == ".pth" else path
+
 def manifest_beside(
     weights: Path | str, # a file of a run that bears its name, such as the `.pth`
 ) -> Manifest | None: # None if there is none

@@ -17,7 +17,8 @@ import numpy as np
 from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..evaluation.scores import bootstrap_ci
-from .manifest import CrossValidation, Manifest, Reproduction, TestScores, final_manifest_of, read_manifest
+from .manifest import (CrossValidation, Manifest, Reproduction, TestScores, final_manifest_of,
+                                      read_manifest)
 
 # %% ../../nbs/training/13_card.ipynb #c006b
 MARKDOWN = re.compile(r"[\\`*\[\]|~$:@]|(?<!\w)_|_(?!\w)|(?<=www)\.") # signs that mean something, also in links

@@ -20,7 +20,7 @@ help: ## show this list
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
 
-demo: .venv/ready ## train on the synthetic signers (about a minute of training on two cores)
+demo: .venv/ready ## train on the synthetic signers (about two minutes of training on two cores)
 	$(BIN)/asl-nb demo
 
 test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)

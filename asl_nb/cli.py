@@ -276,7 +276,7 @@ def describe_run(run:"TrainingRun") -> list[str]:
 
 @app.command("demo")
 def demo_command() -> None:
-    "Train on synthetic signers, as `make demo` does: needs no data, takes about a minute."
+    "Train on synthetic signers, as `make demo` does: needs no data, takes about two minutes."
     train_command()
 
 # %% ../nbs/92_cli.ipynb #c013

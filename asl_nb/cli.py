@@ -422,14 +422,22 @@ def evaluate_command(
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017
-def landmarks_of(path:Path) -> Any: # a parquet file as it is, or `(T, 543, 3)` in the standard picture
-    "What `predict` can take: landmarks are looked for in a video, and read from a .pose file."
-    if path.suffix.lower() == ".parquet": return path
-    if path.suffix.lower() == ".pose":
+def landmarks_of(path:Path) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the standard picture, and what is odd about it
+    "What `predict` can take: landmarks are looked for in a video, and read from a .parquet or .pose file."
+    from asl_nb.data.clips import a_hand_is_seen, read_recording, somebody_is_seen
+    if path.suffix.lower() == ".parquet":
+        clip, _, zeros = read_recording(path)
+        notes = [f"0, 0, 0 in {zeros} of {len(clip)} frames is read as not seen"] if zeros else []
+    elif path.suffix.lower() == ".pose":
         from asl_nb.capture.keypoints import read_pose
-        return read_pose(path)[0]
-    from asl_nb.capture.extractor import extract_video
-    return extract_video(path, progress=True)[0]
+        clip, _, facts = read_pose(path)
+        notes = facts["notes"]
+    else:
+        from asl_nb.capture.extractor import extract_video
+        clip, _, facts = extract_video(path, progress=True)
+        notes = facts["notes"]
+    if not somebody_is_seen(clip): raise InputError(f"{path}: nobody is seen in it; look at it, or record it again")
+    return clip, notes if a_hand_is_seen(clip) else [*notes, "no hand is seen in any of its frames"]
 
 @app.command("predict")
 def predict_command(
@@ -439,14 +447,25 @@ def predict_command(
     "The five best guesses for each clip: parquet files in asl-signs format, videos, or .pose files."
     if not any(path.suffix.lower() not in MODEL_ENDINGS for path in files or []):
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
-    from asl_nb.evaluation.prediction import open_for_prediction, predict
+    import warnings
+
+    from asl_nb.evaluation.prediction import NO_HAND, open_for_prediction, predict
+    warnings.filterwarnings("ignore", f".*{NO_HAND}") # the notes say so
     model, clips = model_and_rest(files)
-    opened = open_for_prediction(model)
+    opened, faults = open_for_prediction(model), 0
     warn_if_synthetic(opened[0])
     for path in clips:
-        guesses = predict(landmarks_of(path), opened)
-        if as_json: say(json_line({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
+        try: clip, notes = landmarks_of(path)
+        except InputError as error:
+            faults += 1
+            say(f"asl-nb: {error}", err=True)
+            continue
+        guesses = predict(clip, opened)
+        for note in notes: say(f"note on {path}: {note}", err=True)
+        if as_json:
+            say(json_line({"clip": str(path), "guesses": [asdict(guess) for guess in guesses], "notes": notes}))
         else: say(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
+    if faults: raise typer.Exit(2)
 
 @app.command("synthesize")
 def synthesize_command(
@@ -579,7 +598,8 @@ def live_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
-    rate = video_facts(video)["stated_rate"] if video else 0
+    facts = video_facts(video) if video else {"stated_rate": 0, "notes": []}
+    for note in facts["notes"]: say(f"note on {video}: {note}", err=True)
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
     segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
     recognizer = Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
@@ -587,6 +607,7 @@ def live_command(
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
+            rate = facts["stated_rate"]
             written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
@@ -602,7 +623,7 @@ def extract_command(
         help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
     participant:Annotated[str, typer.Option(help="who signs: a name for all, or by-folder")]="unknown",
     session:Annotated[str, typer.Option(help="a name for this round of recordings")]="1",
-    mirrored:Annotated[bool, typer.Option(help="the videos are mirror images, as selfie cameras save them")]=False,
+    mirrored:Annotated[bool, typer.Option(help="the recordings are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each video where the hands rest")]=False,
     overwrite:Annotated[bool, typer.Option(help="remove what was extracted into the dataset before")]=False,
     jobs:Annotated[int|None, typer.Option(

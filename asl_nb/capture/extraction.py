@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .extractor import clip_notes, draw_over, extract_video, extractor_facts, load_holistic, seen_shares
-from .keypoints import read_keypoints, read_pose
+from .keypoints import frame_files, frame_places, read_keypoints, read_pose
 from .recordings import (Labelling, Labels, Recordings, Source, clip_id, file_clips, find_sources,
                                        only_writer)
 from .segments import find_segments
@@ -28,6 +28,7 @@ from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from ..data.clips import MAX_FRAMES, check_coordinates, read_clip
+from ..data.landmarks import mirror_clip
 from ..data.store import processes
 
 # %% ../../nbs/capture/06_extraction.ipynb #extrac01
@@ -36,7 +37,7 @@ class ExtractionConfig:
     "How recordings become clips. Raises `InputError` for values that make no sense."
     frames_per_second:float|None=30 # of the clips; None = as recorded
     largest_side:int|None=1280 # larger images are shrunk to so many pixels first; None = never
-    mirrored:bool=False # the videos are mirror images, as selfie cameras save them
+    mirrored:bool=False # the recordings are mirror images, as selfie cameras save them
     segment:bool=False # cut each recording where the hands rest; all pieces show the same sign
 
     def __post_init__(self) -> None:
@@ -60,13 +61,16 @@ def read_source(
     if source.kind == "video":
         clip, seconds, facts = extract_video(path, rate, config.largest_side, config.mirrored, progress=progress)
     elif source.kind == "pose": clip, seconds, facts = read_pose(path, rate)
-    elif clip is None: clip = read_keypoints(path)
+    else:
+        clip = read_keypoints(path) if clip is None else clip
+        facts = {"notes": frame_places(path, frame_files(path))[1]}
+    if config.mirrored and source.kind != "video": clip = mirror_clip(clip)
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} frames; record one person, in good light")
     rate = rate or 30
     if seconds is not None and len(seconds) > 1: rate = 1/float(np.median(np.diff(seconds)))
     known = {"frames": len(clip), "frames_per_second": None if seconds is None else round(rate, 3),
-             "seen": seen_shares(clip), "notes": clip_notes(clip)}
+             "seen": seen_shares(clip), "notes": facts.get("notes", []) + clip_notes(clip)}
     pieces = cut_clip(clip, path, rate, config.segment)
     for piece in pieces: check_coordinates(path, clip[piece])
     return clip, facts | known, pieces

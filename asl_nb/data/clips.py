@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['MAX_FRAMES', 'COLUMNS', 'Picture', 'MOST_ASPECT', 'open_parquet', 'claimed_sizes', 'check_coordinates',
-           'somebody_is_seen', 'check_picture', 'picture_text', 'read_recording', 'read_clip', 'write_clip',
-           'set_picture']
+           'zeros_to_missing', 'a_hand_is_seen', 'somebody_is_seen', 'check_picture', 'picture_text', 'Recording',
+           'read_recording', 'read_clip', 'write_clip', 'set_picture']
 
 # %% ../../nbs/data/04_clips.ipynb #c003
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -220,6 +220,25 @@ def check_coordinates(
     if largest > 100 or np.median(places[~np.isnan(places)]) > 10:
         raise InputError(f"{where}: a coordinate is {largest:.3g}; divide pixels by the size of the image")
 
+def zeros_to_missing(
+    clip:np.ndarray, # `(T, 543, 3)`, changed in place
+) -> int: # frames in which a part was
+    "Set to NaN what is written as 0, 0, 0: a part of which every point is there was not seen."
+    zeros = np.zeros(len(clip), dtype=bool)
+    if clip[:, [part.start for part in PARTS.values()], :2].all(): return 0 # almost always; NaN counts as true
+    for part in PARTS.values():
+        absent = ~clip[:, part].any((1, 2))
+        clip[absent, part] = np.nan
+        zeros |= absent
+    return int(zeros.sum())
+
+def a_hand_is_seen(
+    clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
+) -> bool:
+    "Whether some frame has a point of a hand."
+    hands = clip[:, [*range(*PARTS["left_hand"].indices(543)), *range(*PARTS["right_hand"].indices(543))], :2]
+    return not np.isnan(hands).any(-1).all()
+
 def somebody_is_seen(
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
 ) -> bool:
@@ -261,10 +280,16 @@ def _picture(path:Path, metadata:dict[bytes, bytes]|None) -> Picture|None: # Non
     return picture
 
 # %% ../../nbs/data/04_clips.ipynb #c025
+class Recording(NamedTuple):
+    "What a file holds."
+    clip:np.ndarray # `(T, 543, 3)` float32 in the standard picture, NaN = not seen
+    picture:Picture|None # the size of its picture, None = not known
+    zeros:int # frames in which a part that was not seen is written as 0, 0, 0
+
 def read_recording(
     path:str|os.PathLike[str], # an asl-signs parquet file
-) -> tuple[np.ndarray, Picture|None]: # the clip as from `read_clip`; the size of its picture, None = not known
-    "Read one clip, and what the file says of its picture. Raises `InputError` for a file that is no clip."
+) -> Recording:
+    "Read one clip, and what is known of it. Raises `InputError` for a file that is no clip."
     path = Path(path)
     table = _read_table(path)
     picture = _picture(path, table.schema.metadata)
@@ -278,15 +303,16 @@ def read_recording(
         with np.errstate(over="ignore"): clip[place, channel] = _as_array(table[name]) # too large for float32: infinite
     if not isinstance(place, slice):
         _check_rows(path, np.bincount(place, minlength=len(clip)).reshape(frames, NUM_LANDMARKS))
+    zeros = zeros_to_missing(clip.reshape(frames, NUM_LANDMARKS, 3))
     if picture: change_aspect(clip, picture[0]/picture[1], inplace=True)
     check_coordinates(path, clip)
-    return clip.reshape(frames, NUM_LANDMARKS, 3), picture
+    return Recording(clip.reshape(frames, NUM_LANDMARKS, 3), picture, zeros)
 
 def read_clip(
     path:str|os.PathLike[str], # an asl-signs parquet file
 ) -> np.ndarray: # `(T, 543, 3)` float32 in the standard picture, NaN = not seen
     "Read one clip. Raises `InputError` for a file that is not one."
-    return read_recording(path)[0]
+    return read_recording(path).clip
 
 # %% ../../nbs/data/04_clips.ipynb #c027
 def write_clip(

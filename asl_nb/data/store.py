@@ -36,7 +36,8 @@ from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
-from .clips import MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording
+from .clips import (MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording,
+                               zeros_to_missing)
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/05_store.ipynb #t000
@@ -60,8 +61,8 @@ def npy_header(
 # %% ../../nbs/data/05_store.ipynb #c012
 def _packed_clip(path:Path) -> tuple[np.ndarray, str]: # `(T, 543, 3)` float16; the size of its picture, "" = not known
     "One clip as it lies in a store."
-    clip, picture = read_recording(path)
-    return clip.astype("<f2"), picture_text(picture)
+    read = read_recording(path)
+    return read.clip.astype("<f2"), picture_text(read.picture)
 
 def _checksum(packed:np.ndarray) -> str: # 32 hexadecimal digits
     "BLAKE2b over the bytes of a packed clip."
@@ -348,7 +349,9 @@ class PackedStore(Sequence[np.ndarray]):
 
     def __getitem__(self, index:Any) -> Any: # `(T, 543, 3)` float32
         import torch # converts faster than numpy
-        return torch.from_numpy(self.packed(index)).to(torch.float32).numpy()
+        clip = torch.from_numpy(self.packed(index)).to(torch.float32).numpy()
+        zeros_to_missing(clip) # a store of an earlier version has them
+        return clip
 
     def verify(self, progress:bool=True) -> int: # number of clips, all of which are as they were packed
         "Compare every clip with its checksum. Raises `InputError` for the first that was changed."

@@ -598,8 +598,8 @@ def live_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
-    facts = video_facts(video) if video else {"stated_rate": 0, "notes": []}
-    for note in facts["notes"]: say(f"note on {video}: {note}", err=True)
+    facts = video_facts(video) if video else {}
+    for note in facts.get("notes", []): say(f"note on {video}: {note}", err=True)
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
     segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
     recognizer = Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
@@ -607,7 +607,7 @@ def live_command(
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            rate = facts["stated_rate"]
+            rate = facts.get("stated_rate", 0)
             written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)

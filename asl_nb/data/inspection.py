@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -218,11 +218,11 @@ def _look_task(
     "The records and hand paths of some clips."
     looked = []
     for key in keys:
-        try: clip, *known = _read_clip(place, key)
+        try: clip, picture, zeros = _read_clip(place, key)
         except InputError as error:
             reason = str(error) if isinstance(place, PackedStore) else str(error).removeprefix(f"{place/key}: ")
             looked.append((ClipFacts(fault=" ".join(reason.split())), NO_PATH))
-        else: looked.append((look_at(clip, *known), hand_path(clip)))
+        else: looked.append((look_at(clip, picture, zeros), hand_path(clip)))
     return looked
 
 def _keys(
@@ -278,7 +278,7 @@ class Inspection:
     def read(self) -> pd.DataFrame: return self.clips[self.clips.content != ""] # clips that were read
     @property
     def not_read(self) -> pd.DataFrame: return self.clips[self.clips.fault != ""] # clips that cannot be
-    @property
+    @cached_property
     def counts(self) -> pd.DataFrame: return count_clips(self.clips) # sign × signer
     @property
     def suspicious(self) -> pd.DataFrame: return self.clips[self.clips.suspicion != ""]
@@ -300,7 +300,8 @@ class Inspection:
         place, keys = _keys(Path(self.folder)/self.clips.side[row], [self.clips.path[row]])
         return _read_clip(place, keys[0])[0]
     def as_dict(self) -> dict[str, Any]: return _labels(self) | _measured(self) # totals and findings, ready for JSON
-    def describe(self) -> list[str]: return _size_lines(self.as_dict()) + _finding_lines(self.as_dict()) # lines of text
+    def describe(self) -> list[str]: # lines of text
+        return _size_lines(found := self.as_dict()) + _finding_lines(found)
     def write(self, folder:str|os.PathLike[str]) -> list[Path]: return _write(self, folder) # inspection.json, figures
 
 # %% ../../nbs/data/12_inspection.ipynb #c041

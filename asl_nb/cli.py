@@ -439,6 +439,7 @@ def landmarks_of(path:Path) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the sta
     if not somebody_is_seen(clip): raise InputError(f"{path}: nobody is seen in it; look at it, or record it again")
     return clip, notes if a_hand_is_seen(clip) else [*notes, "no hand is seen in any of its frames"]
 
+# %% ../nbs/92_cli.ipynb #c017p
 @app.command("predict")
 def predict_command(
     files:FilesOrNone=None,
@@ -467,6 +468,7 @@ def predict_command(
         else: say(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
     if faults: raise typer.Exit(2)
 
+# %% ../nbs/92_cli.ipynb #c017s
 @app.command("synthesize")
 def synthesize_command(
     folder:Annotated[Path, typer.Argument(help="folder to make")],

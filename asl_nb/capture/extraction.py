@@ -75,6 +75,7 @@ def read_source(
     for piece in pieces: check_coordinates(path, clip[piece])
     return clip, facts | known, pieces
 
+# %% ../../nbs/capture/09_extraction.ipynb #extrac06
 def cut_clip(
     clip:np.ndarray, # `(T, 543, 3)`
     path:Path, # of its recording, for messages

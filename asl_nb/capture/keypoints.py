@@ -94,6 +94,7 @@ def frame_places(
         absent > 0)
     return places, notes + [f"its frames are numbered in steps of {step}, and taken as neighbours"]*(step > 1)
 
+# %% ../../nbs/capture/03_keypoints.ipynb #keypts14
 def array_claims(
     path:Path, # an `.npy` file, for messages
     content:bytes, # what is in it, or its beginning
@@ -228,6 +229,7 @@ def _pose_places(component:Any) -> list[int|None]: # a landmark of ours for each
     numbers = [FACE_POINTS.get(name) for name in component.points] if part == "face" else range(len(component.points))
     return [start + number if number is not None and start + number < stop else None for number in numbers]
 
+# %% ../../nbs/capture/03_keypoints.ipynb #keypts12
 def _who_signs(
     points:np.ndarray, # `(T, P, N, 2)` of `P` people, in shares of the picture, NaN = not seen
     wrists:Sequence[int], # which of the `N` points are wrists
@@ -254,6 +256,7 @@ def _leave_out_depth(clip:np.ndarray) -> list[str]: # a note, or none
                 f"{most:g}; it was shifted, or is in pixels"]
     return []
 
+# %% ../../nbs/capture/03_keypoints.ipynb #keypts13
 WRISTS = (PARTS["left_hand"].start, PARTS["right_hand"].start, POSE["left_wrist"], POSE["right_wrist"])
 
 def _pose_clip(

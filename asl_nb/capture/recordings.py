@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VIDEO_SUFFIXES', 'DEEPEST', 'LABELS', 'MOST_ROWS', 'RECORD', 'CLIPS', 'Source', 'clip_id', 'find_sources', 'Labels',
            'read_labels', 'Labelling', 'FiledClip', 'FiledRecording', 'FiledSettings', 'FiledExtractor',
-           'ExtractionRecord', 'Recordings', 'write_record', 'file_clips', 'only_writer']
+           'ExtractionRecord', 'leads_inside', 'Recordings', 'write_record', 'file_clips', 'only_writer']
 
 # %% ../../nbs/capture/08_recordings.ipynb #c003
 import csv
@@ -33,7 +33,7 @@ from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import Name, fault_of_name
 from ..data.clips import Picture, write_clip
 from ..data.landmarks import ASPECT, change_aspect
-from ..data.layout import SIGN_MAP, TABLE, stays_inside
+from ..data.layout import SIGN_MAP, TABLE
 
 # %% ../../nbs/capture/08_recordings.ipynb #c066
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".mts",
@@ -246,6 +246,14 @@ class ExtractionRecord(FileContent):
     recordings:dict[Name, FiledRecording] # by content
     faults:dict[str, str] # name of a recording -> why it gave no clip
 
+def leads_inside(
+    folder:Path, # of the dataset
+    place:str, # a path in it
+) -> bool:
+    "Whether a path leads to a place among the clips, links followed; the folder of the clips may be a link itself."
+    root = os.path.realpath(folder/CLIPS)
+    return os.path.realpath(folder/place).startswith(os.path.join(root, ""))
+
 def _read_record(folder:Path) -> dict[str, Any]: # settings, extractor, recordings, faults
     "The record of a dataset; an empty one of a new dataset."
     path, cure = folder/RECORD, "restore it, or give the name of a new folder"
@@ -259,7 +267,7 @@ def _read_record(folder:Path) -> dict[str, Any]: # settings, extractor, recordin
     clips = [clip.path for recording in content.recordings.values() for clip in recording.clips]
     links = (clip for clip in clips if os.path.islink(os.path.join(folder, clip)))
     for place in {*map(os.path.dirname, clips), *links}:
-        if not stays_inside(folder, place): raise InputError(f"{path}: {place} leads out of the folder; {cure}")
+        if not leads_inside(folder, place): raise InputError(f"{path}: {place} leads out of the folder; {cure}")
     return content.model_dump(exclude_unset=True)
 
 # %% ../../nbs/capture/08_recordings.ipynb #c073
@@ -326,7 +334,7 @@ def file_clips(
     person, clips = re.sub(r"[^\w-]", "_", participant)[:60], []
     for number, piece in enumerate(pieces, start=1):
         name = f"{CLIPS}/{person}/{identity}{f'-{number}' if len(pieces) > 1 else ''}.parquet"
-        if not stays_inside(folder, name): raise InputError(f"{folder/name}: leads out of the folder; remove the link")
+        if not leads_inside(folder, name): raise InputError(f"{folder/name}: leads out of the folder; remove the link")
         write_clip(folder/name, clip[piece], picture=picture)
         clips.append({"path": name, "start": piece.start or 0, "frames": len(clip[piece])})
     return clips

@@ -69,7 +69,8 @@ def open_parquet(
     "Open a parquet file whose footer is not too large to be unpacked. Raises errors of many kinds if it is damaged."
     if content.endswith(b"PAR1") and int.from_bytes(content[-8:-4], "little") > MB:
         raise ValueError("its footer is larger than a megabyte")
-    return pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts))
+    try: return pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts))
+    except KeyError: return pq.ParquetFile(pa.BufferReader(content)) # one of them is not there, which the caller finds
 
 def claimed_sizes(
     content:bytes, # a parquet file

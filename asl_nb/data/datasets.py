@@ -29,7 +29,7 @@ from .layout import (SIGN_MAP, TABLE, count_clips, dataset_layout, name_folder_i
                                 read_table, sign_names)
 from .resampling import evenly_spaced
 from .splits import SplitPlan, assign_splits, held_out_rows, refuse_shared_signers, stratified_sample
-from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips
+from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips, remove_store
 
 # %% ../../nbs/data/08_datasets.ipynb #d000
 if TYPE_CHECKING: from matplotlib.axes import Axes
@@ -369,6 +369,10 @@ def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:b
     ours = not out.exists() or not os.listdir(out) or any((out/name).exists() for name in (SUMMARY, JOURNAL, LOCK))
     if not ours: raise InputError(f"{out}: is not empty and holds no store; give the name of a new folder")
     store = pack_clips(folder, read_table(folder, check_files=not skip_bad), out, skip_bad, jobs, progress)
+    if not len(store):
+        remove_store(out)
+        name, fault = next(iter(store.faults().items()))
+        raise InputError(f"{folder}: none of the {len(store.positions)} clips can be read, the first, {name}: {fault}")
     for name in (SIGN_MAP, TABLE):
         with atomic_write(out/name) as path: shutil.copyfile(folder/name, path)
     return store

@@ -628,6 +628,7 @@ def _absence_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_di
         if signers: lines.append(everybody if len(signers) == len(found["signers"]) else some)
     return lines
 
+# %% ../../nbs/data/12_inspection.ipynb #i077b
 def _finding_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_dict`
     "What to worry about."
     groups, rare, signers = found.get("duplicates", []), found["single_clip_or_signer"], found["signers"]

@@ -6,7 +6,8 @@
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
            'CLIPS_PER_TASK', 'TASK_BYTES', 'Task', 'Checksum', 'PICTURE', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT',
            'npy_header', 'processes', 'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store',
-           'list_sources', 'bytes_needed', 'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
+           'list_sources', 'bytes_needed', 'remove_store', 'pack_clips', 'store_path', 'forget_temporary_stores',
+           'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -469,14 +470,14 @@ def _room_for(journal:_Journal, needed:int) -> Iterator[None]:
         fault = error if isinstance(error, OSError) else error.__cause__ # `atomic_write` makes one of the other
         if not isinstance(fault, OSError): raise
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT): raise _unwritable(target, fault) from None
-        _remove_store(target)
+        remove_store(target)
         raise full(shutil.disk_usage(target).free) from None
 
 def _unwritable(target:Path, fault:OSError, what:str="written") -> InputError:
     "What to say when a store cannot be made in a place."
     return InputError(f"{target}: cannot be {what} ({fault.strerror or fault}); choose another place (ASL_NB_CACHE)")
 
-def _remove_store(target:Path) -> None:
+def remove_store(target:Path) -> None:
     "Remove what packing leaves, and nothing else."
     for name in (SUMMARY, INDEX, DATA, f"{DATA}.part", JOURNAL): (target/name).unlink(missing_ok=True)
 
@@ -553,7 +554,7 @@ def forget_temporary_stores(
             if summary.parent.is_symlink(): continue # what it leads to is somebody else's
             source = Path(_read_summary(summary.parent, "").folder)
             if not source.is_relative_to(os.path.realpath(tempfile.gettempdir())) or source.exists(): continue
-            _remove_store(summary.parent)
+            remove_store(summary.parent)
             (summary.parent/LOCK).unlink(missing_ok=True)
             summary.parent.rmdir()
             gone.append(summary.parent.name)

@@ -423,19 +423,15 @@ def evaluate_command(
 
 # %% ../nbs/92_cli.ipynb #c017
 def landmarks_of(path:Path) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the standard picture, and what is odd about it
-    "What `predict` can take: landmarks are looked for in a video, and read from a .parquet or .pose file."
-    from asl_nb.data.clips import a_hand_is_seen, read_recording, somebody_is_seen
-    if path.suffix.lower() == ".parquet":
+    "What `predict` can take: whatever can be read. Raises `InputError` if nobody is seen in it."
+    from asl_nb.data.clips import ZEROS, a_hand_is_seen, read_recording, somebody_is_seen
+    if path.suffix.lower() == ".parquet": # without what looks for landmarks, which loads slowly
         clip, _, zeros = read_recording(path)
-        notes = [f"0, 0, 0 in {zeros} of {len(clip)} frames is read as not seen"] if zeros else []
-    elif path.suffix.lower() == ".pose":
-        from asl_nb.capture.keypoints import read_pose
-        clip, _, facts = read_pose(path)
-        notes = facts["notes"]
+        notes = [ZEROS.format(zeros, len(clip))] if zeros else []
     else:
-        from asl_nb.capture.extractor import extract_video
-        clip, _, facts = extract_video(path, progress=True)
-        notes = facts["notes"]
+        from asl_nb.capture.readers import read_landmarks
+        clip, _, facts = read_landmarks(path, progress=True)
+        notes = facts.get("notes", [])
     if not somebody_is_seen(clip): raise InputError(f"{path}: nobody is seen in it; look at it, or record it again")
     return clip, notes if a_hand_is_seen(clip) else [*notes, "no hand is seen in any of its frames"]
 
@@ -445,7 +441,7 @@ def predict_command(
     files:FilesOrNone=None,
     as_json:Json=False,
 ) -> None:
-    "The five best guesses for each clip: parquet files in asl-signs format, videos, or .pose files."
+    "The five best guesses for each clip: parquet files in asl-signs format, videos, .pose files, or whatever is read."
     if not any(path.suffix.lower() not in MODEL_ENDINGS for path in files or []):
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
     import warnings
@@ -619,7 +615,7 @@ def live_command(
 # %% ../nbs/92_cli.ipynb #c019
 @app.command("extract")
 def extract_command(
-    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, folders of these, or of .npy keypoints")],
+    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, keypoints, images, or folders of these")],
     out:Annotated[Path, typer.Option(help="dataset to make, or to add to")],
     sign:Annotated[str, typer.Option(
         help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
@@ -642,6 +638,7 @@ def extract_command(
     config = ExtractionConfig(mirrored=mirrored, segment=segment)
     done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): say(f"no clip from {name}: {fault}", err=True)
+    for remark in done.remarks: say(remark, err=True)
     for name, notes in done.notes.items(): say(f"note on {name}: {'; '.join(notes)}", err=True)
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
         f"{len(done.faults)} gave none")

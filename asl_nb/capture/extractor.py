@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['LARGE_HAND', 'frame_from', 'load_holistic', 'LandmarkExtractor', 'extractor_facts', 'clip_notes', 'seen_shares',
-           'extract_video', 'images_near', 'draw_over']
+           'extract_images', 'extract_video', 'images_near', 'draw_over']
 
 # %% ../../nbs/capture/02_extractor.ipynb #c003
 import hashlib
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -125,6 +125,25 @@ def seen_shares(
     return {part: round(float(frames.mean()), 3) for part, frames in _seen(clip).items()}
 
 # %% ../../nbs/capture/02_extractor.ipynb #c042
+def extract_images(
+    path:Path, # of the recording, for messages
+    images:Iterable[tuple[float, np.ndarray]], # seconds, and the image `(height, width, 3)` uint8, RGB
+    extractor:Callable[[np.ndarray], np.ndarray], # from image to frame
+    frames_per_second:float|None=30, # of the clip that is to be made; None = as recorded
+) -> tuple[np.ndarray, np.ndarray]: # `(T, 543, 3)` in shares of the image, and seconds `(T,)`
+    "The landmarks of images in a row. Raises `InputError` if they show nobody, or are too many."
+    seconds:list[float] = []
+    frames:list[np.ndarray] = []
+    for moment, image in images:
+        check_length(path, max(len(frames) + 1, moment*(frames_per_second or 0)))
+        seconds.append(moment)
+        frames.append(extractor(image))
+    clip = np.stack(frames)
+    if np.isnan(clip).all():
+        raise InputError(f"{path}: nobody was found in its {len(clip)} images; "
+                         "record one person, from the hips up, in good light")
+    return clip, np.array(seconds)
+
 def extract_video(
     path:str|os.PathLike[str], # a video
     frames_per_second:float|None=30, # of the clip; None = as recorded
@@ -142,19 +161,10 @@ def extract_video(
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)
     shown = progress_bar(images, path.name, total=max(expected, 0) or None, disable=not progress)
-    seconds:list[float] = []
-    frames:list[np.ndarray] = []
-    for moment, image in shown:
-        check_length(path, max(len(frames) + 1, moment*(frames_per_second or 0)))
-        seconds.append(moment)
-        frames.append(extractor(image))
-    clip, pictures = np.stack(frames), len(frames)
-    frames.clear() # a long recording takes much memory
-    if np.isnan(clip).all():
-        raise InputError(f"{path}: nobody was found in its {len(clip)} images; "
-                         "record one person, from the hips up, in good light")
-    clip, times = resample_clip(change_aspect(clip, aspect, inplace=True), np.array(seconds), frames_per_second)
-    return clip, times, facts | {"pictures": pictures, "seconds": round(float(seconds[-1]), 3)}
+    clip, seconds = extract_images(path, shown, extractor, frames_per_second)
+    pictures, last = len(clip), round(float(seconds[-1]), 3)
+    clip, seconds = resample_clip(change_aspect(clip, aspect, inplace=True), seconds, frames_per_second)
+    return clip, seconds, facts | {"pictures": pictures, "seconds": last}
 
 # %% ../../nbs/capture/02_extractor.ipynb #c045
 def images_near(

@@ -175,7 +175,7 @@ def _as_clip(path:Path, points:np.ndarray, skeleton:Skeleton) -> tuple[np.ndarra
     if np.isnan(clip).all():
         raise InputError(f"{path}: no point in its {len(points)} frames has a confidence of {skeleton.least}; "
                          "record one person, in good light")
-    return clip, {"people": points.shape[1], "notes": [*notes, f"found by {skeleton.name}: no depth, no face"]}
+    return clip, {"people": points.shape[1], "notes": notes, "detector": skeleton.name}
 
 def _frames_by_number(path:Path, frames:dict[int, list[np.ndarray]], points:int) -> np.ndarray: # `(T, N, P, 3)`
     "People of all frames; where a number is missing nobody is seen."

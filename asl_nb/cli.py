@@ -9,7 +9,7 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
            'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command',
-           'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
+           'synthesize_command', 'load_weights', 'export_command', 'say_legend', 'explain_command', 'spotter_class',
            'evaluate_stream_command', 'event_json', 'live_command', 'extract_command', 'remove_command',
            'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
@@ -506,22 +506,29 @@ def export_command(
     warn_if_synthetic(network)
 
 # %% ../nbs/92_cli.ipynb #c017x
+def say_legend() -> None:
+    "Say which numbers in the figures stand for which names, where no font has their letters."
+    from asl_nb.core.figures import legend_of_numbers
+    if legend := legend_of_numbers(): say(legend, err=True)
+
 @app.command("explain")
 def explain_command(
     model:WeightsFile,
-    clip:Annotated[Path, typer.Argument(help="a parquet file in asl-signs format")],
+    clip:Annotated[Path, typer.Argument(help="a parquet file in asl-signs format, a video, or whatever is read")],
     out:Annotated[Path, typer.Option(help="the figure to write, PNG")],
     sign:Annotated[str|None, typer.Option(help="explain this sign; not given: the first guess")]=None,
     as_json:Json=False,
 ) -> None:
     "Draw what a prediction is based on: attention over frames, and what masking a part changes."
-    from asl_nb.data.clips import read_clip
     from asl_nb.evaluation.explanation import draw_explanation, explain
     network, classes = load_weights(model)
     warn_if_synthetic(network)
     check_output(out)
-    found = explain(network, classes, read_clip(clip), sign)
+    landmarks, notes = landmarks_of(clip)
+    for note in notes: say(f"note on {clip}: {note}", err=True)
+    found = explain(network, classes, landmarks, sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")
+    say_legend()
     if as_json: return say(json_line({"clip": str(clip), **found.as_dict()}))
     for line in found.lines(): say(line)
     say(f"figure: {out}")
@@ -632,12 +639,12 @@ def extract_command(
     "Turn videos into a dataset of landmarks."
     from asl_nb.capture.extraction import ExtractionConfig, extract, write_overlays
     from asl_nb.capture.recordings import Labelling
-    if participant == "unknown":
-        say("--participant was not given, so these clips have no signer to split by; "
-                   "name who signs before training", err=True)
     config = ExtractionConfig(mirrored=mirrored, segment=segment)
     done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): say(f"no clip from {name}: {fault}", err=True)
+    if participant == "unknown" and "unknown" in done.participants:
+        say("--participant was not given, so clips of unknown signers have nobody to split by; name who signs before "
+            "training", err=True)
     for remark in done.remarks: say(remark, err=True)
     for name, notes in done.notes.items(): say(f"note on {name}: {'; '.join(notes)}", err=True)
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
@@ -672,7 +679,9 @@ def inspect_command(
     from asl_nb.data.inspection import inspect_dataset
     found = inspect_dataset(dataset, table_only, skip_bad)
     for line in [json_line(found.as_dict())] if as_json else found.describe(): say(line)
-    if out is not None: found.write(out)
+    if out is not None:
+        found.write(out)
+        say_legend()
 
 @app.command("prepare")
 def prepare_command(

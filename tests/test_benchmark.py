@@ -168,10 +168,10 @@ def test_memory_is_flat(tmp_path):
 
 def test_onnx_runtime_has_rows(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+        pytest.importorskip(name, reason="needs python setup_venv.py dev export", exc_type=ImportError)
     rows = measure_onnx(Workbench(tmp_path, clips=8, seconds=.01, quick=True))
     assert [row.name for row in rows] == [f"latency in ONNX Runtime, {frames} frames, 1 thread"
                                           for frames in LATENCY_FRAMES]
     assert all(row.ours > 0 and row.reference > 0 for row in rows)
     monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
-    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"
+    assert measure_onnx(None)[0].skipped == "needs python setup_venv.py dev export"

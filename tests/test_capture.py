@@ -31,7 +31,7 @@ from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from asl_nb.data.layout import read_table
 from asl_nb.data.synthetic import Signer, perform
 
-cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
+cv2 = pytest.importorskip("cv2", reason="videos need python setup_venv.py dev capture", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
 needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(),
                                   reason="the recordings in ../shared/data/videos are not on this machine")
@@ -428,6 +428,44 @@ def test_a_damaged_record_is_named(videos, tmp_path, stand_in):
     with pytest.raises(InputError, match="extraction.json: not readable"): quietly(videos, tmp_path/"out")
 
 
+def test_what_the_shell_makes_of_a_star_is_the_folder(videos, tmp_path, stand_in):
+    whole = quietly(videos, tmp_path/"whole", BY_FOLDER)
+    people = sorted(path for path in videos.iterdir() if path.is_dir())
+    assert len(people) == 2
+    several = quietly(people, tmp_path/"several", BY_FOLDER)
+    assert several.clips == whole.clips and set(several.faults) == set(whole.faults)
+    columns = ["participant_id", "sequence_id", "sign"]
+    one, two = [read_table(tmp_path/name)[columns].sort_values(columns) for name in ("whole", "several")]
+    assert one.to_numpy().tolist() == two.to_numpy().tolist()
+    files = sorted((videos/"anna").rglob("*.mp4"))
+    assert quietly(files, tmp_path/"files", Labelling(participant="anna")).clips == len(files)
+
+
+def test_a_gif_in_a_folder_is_read_and_what_is_left_out_is_told(tmp_path, stand_in):
+    from PIL import Image
+    (tmp_path/"videos"/"hello").mkdir(parents=True)
+    images = [Image.fromarray(image[..., ::-1]) for image in ramp()]
+    images[0].save(tmp_path/"videos"/"hello"/"1.gif", save_all=True, append_images=images[1:], duration=33)
+    for name in ("notes.txt", "labels.csv", "all.zip"): (tmp_path/"videos"/"hello"/name).write_text("x")
+    done = quietly(tmp_path/"videos", tmp_path/"out", Labelling(participant="me"))
+    assert done.clips == 1 and not done.faults
+    assert "left out: 2 files that are no recordings here (.txt 1, .zip 1)" in done.remarks
+
+
+def test_signers_named_in_a_table_need_no_option(videos, tmp_path, stand_in):
+    from typer.testing import CliRunner
+
+    from asl_nb.cli import app
+    labels = tmp_path/"labels.csv"
+    def told(*rows):
+        labels.write_text("\n".join(["file,sign,participant", *rows]) + "\n", encoding="utf-8")
+        out = tmp_path/f"out {len(rows)} {rows[0][-1]}"
+        return CliRunner().invoke(app, ["extract", str(videos/"anna"/"hello"), "--sign", str(labels), "--jobs", "1",
+                                        "--out", str(out)]).stderr
+    assert "--participant was not given" not in told("take 1.mp4,hi,a")
+    assert "--participant was not given" in told("take 1.mp4,hi,")
+
+
 # --- keypoints -------------------------------------------------------------------------------------------
 
 
@@ -451,7 +489,7 @@ def test_odd_keypoints_are_refused(tmp_path, spoil, message):
 
 def write_pose(path, parts, data, rate=30., size=(200, 100), seen=None):
     "Write a .pose file: `parts` name -> points; `data` `(T, P, N, 3)`, where x = 0 is not seen."
-    pytest.importorskip("pose_format", reason="reading .pose files needs pip install 'asl_nb[capture]'")
+    pytest.importorskip("pose_format", reason="reading .pose files needs python setup_venv.py dev capture")
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
@@ -596,7 +634,7 @@ def test_frames_are_placed_by_their_number(tmp_path):
 
 @pytest.fixture(scope="module")
 def mediapipe():
-    return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    return pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
 
 
 def real_images(name, most=20):

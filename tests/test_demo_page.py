@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"
 VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 for name, extra in (("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "export"), ("playwright", "check")):
-    pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
+    pytest.importorskip(name, reason=f"needs python setup_venv.py dev {extra}", exc_type=ImportError)
 if not (PAGE/"build.py").is_file(): pytest.skip("no docs/demo beside the tests", allow_module_level=True)
 if not (VENDOR/"ort.wasm.min.mjs").is_file():
     pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
@@ -310,7 +310,7 @@ def make_film(path):
 
 @pytest.mark.slow
 def test_the_camera(launch, address, model, tmp_path):
-    pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
     make_landmark_models(tmp_path/"holistic_landmarker.task")
     make_film(tmp_path/"camera.y4m")

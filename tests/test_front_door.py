@@ -43,7 +43,7 @@ def clip(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+        pytest.importorskip(name, reason="needs python setup_venv.py dev export", exc_type=ImportError)
     path = tmp_path_factory.mktemp("exported")/"model.onnx"
     asl_nb.export_onnx(*asl_nb.load_model(run.files.weights), path, progress=False)
     return path

@@ -304,3 +304,19 @@ def test_doubled_hands_are_a_finding(folder, with_body):
         if not with_body: clip[:, PARTS["pose"]] = np.nan
     assert any("one was found twice: 2 (synthetic01 100.0%" in line
                for line in inspect_dataset(changed(folder, doubled), progress=False).describe())
+
+
+def test_figures_number_the_names_that_no_font_can_draw(folder, tmp_path, recwarn):
+    from asl_nb.core import figures
+    figures.NUMBERED.clear()
+    names = {"hello": "привет", "go": "ไป", "please": "请"}
+    table = read_table(folder)
+    table.assign(sign=table.sign.map(names)).to_csv(folder/TABLE, index=False)
+    signs = {names.get(sign, sign): number for sign, number in json.loads((folder/SIGN_MAP).read_text()).items()}
+    (folder/SIGN_MAP).write_text(json.dumps(signs))
+    inspect_dataset(folder, progress=False).write(tmp_path/"out")
+    numbered = dict(figures.NUMBERED)
+    figures.NUMBERED.clear()
+    assert list(numbered) == [name for name in numbered if not all(map(figures._family_with, name))] # no font has them
+    assert "привет" not in numbered
+    assert not [each for each in recwarn if "lyph" in str(each.message)]

@@ -148,7 +148,7 @@ def test_a_take_is_filed_with_its_size(clips, picture, tmp_path):
 
 @shapes
 def test_a_video_is_filed_with_its_size(picture, tmp_path, clips):
-    if not find_spec("cv2"): pytest.skip("videos need pip install 'asl_nb[capture]'")
+    if not find_spec("cv2"): pytest.skip("videos need python setup_venv.py dev capture")
     from asl_nb.capture.video import VideoWriter
     small = tuple(side//4 for side in picture)
     with VideoWriter(tmp_path/"grey.mp4") as video:
@@ -166,7 +166,7 @@ def test_a_video_is_filed_with_its_size(picture, tmp_path, clips):
 
 @shapes
 def test_a_pose_file_knows_its_size(picture, tmp_path, clips):
-    if not find_spec("pose_format"): pytest.skip("needs pip install 'asl_nb[capture]'")
+    if not find_spec("pose_format"): pytest.skip("needs python setup_venv.py dev capture")
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions

@@ -37,8 +37,8 @@ def load_library(
     for variable, value in QUIET.items(): os.environ.setdefault(variable, value)
     try: return import_module(name)
     except ImportError as error:
-        raise InputError(f"{name} cannot be loaded ({error}); install what reading videos needs: "
-                         "pip install 'asl_nb[capture]'") from None
+        raise InputError(f"{name} cannot be loaded ({error}); install what reading videos needs, in the "
+                         "folder of the clone: python setup_venv.py dev capture") from None
 
 # %% ../../nbs/capture/01_video.ipynb #c015
 CONVERT = "convert it to MP4 with H.264 and try again"

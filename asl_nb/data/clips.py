@@ -133,7 +133,9 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
         table.validate()
     except InputError: raise
     except Exception as error: # whatever a damaged file makes the library raise
-        raise InputError(f"{path}: not a readable parquet file (truncated?); copy or download it again "
+        named = path.suffix.lower() == ".parquet"
+        cure = "copy or download it again" if named else "of a video or another recording asl-nb extract makes one"
+        raise InputError(f"{path}: not a readable parquet file{' (truncated?)'*named}; {cure} "
                          f"[{first_line(error)}]") from None
     if not table.num_rows: raise InputError(f"{path}: there are no rows; remove the clip or record it again")
     return table

@@ -292,6 +292,7 @@ def draw_splits(
     "Sign × signer: the number of clips, coloured by part."
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
+    from asl_nb.core.figures import drawable
     colours = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
     counts = {name: part.summary() for name, part in splits.parts.items()}
     signs, signers = splits.train.classes, [signer for table in counts.values() for signer in table.columns]
@@ -307,9 +308,9 @@ def draw_splits(
                 ax.text(column, row, str(table[signer].iloc[row]), ha="center", va="center", color=text)
     ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), 
            title=" · ".join(f"{name} {len(part)}" for name, part in splits.parts.items()))
-    ax.set_yticks(range(len(signs)), signs, parse_math=False)
+    ax.set_yticks(range(len(signs)), [*map(drawable, signs)], parse_math=False)
     rotation = 90 if len(signers) > 6 or max(map(len, signers)) > 6 else 0
-    ax.set_xticks(range(len(signers)), signers, rotation=rotation, parse_math=False)
+    ax.set_xticks(range(len(signers)), [*map(drawable, signers)], rotation=rotation, parse_math=False)
     ax.legend(handles=[Rectangle((0, 0), 1, 1, color=colour, label=name) for name, colour in colours.items()],
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax

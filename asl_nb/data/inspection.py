@@ -438,6 +438,7 @@ def draw_balance(
     ax:"Axes|None"=None, # where to draw; None = a new figure
 ) -> "Axes":
     "Sign × signer: the number of clips."
+    from asl_nb.core.figures import drawable
     clips, counts, shared = inspection.clips, inspection.counts, set(inspection.shared_signers)
     tested = set(clips.participant_id[clips.side == "test"])
     counts = counts[sorted(counts.columns, key=lambda name: (name in tested and name not in shared, name))]
@@ -449,11 +450,10 @@ def draw_balance(
         if count: ax.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
     ax.set(yticks=range(len(counts)) if few else [], title=f"{len(clips):,} clips of {len(counts)} signs",
            xlabel="signer" + (" (green: tested, red: on both sides)" if tested else ""))
-    if few: ax.set_yticklabels(counts.index, parse_math=False)
+    if few: ax.set_yticklabels([*map(drawable, counts.index)], parse_math=False)
     names = counts.columns[:MOST_NAMES]
-    ax.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 4 else 0, parse_math=False)
-    for label in ax.get_xticklabels():
-        name = label.get_text()
+    ax.set_xticks(range(len(names)), [*map(drawable, names)], rotation=90 if max(map(len, names)) > 4 else 0, parse_math=False)
+    for name, label in zip(names, ax.get_xticklabels()):
         label.set_color("red" if name in shared else "green" if name in tested else "black")
     return ax
 
@@ -503,6 +503,7 @@ def draw_hands(
 ) -> "Axes":
     "For each of at most a hundred signers, the share of clips with a left, a right and no dominant hand."
     import matplotlib.pyplot as plt
+    from asl_nb.core.figures import drawable
     read = inspection.read
     use = pd.crosstab(read.participant_id, read.dominant_hand, normalize="index")
     use = use.reindex(columns=["right", "left", "neither"], fill_value=0)[:MOST_NAMES]
@@ -513,7 +514,7 @@ def draw_hands(
         ax.barh(range(len(use)), use[hand], left=before, color=colour, label=hand)
         before += use[hand].to_numpy()
     ax.set(xlim=(0, 1), xlabel="share of the clips by dominant hand")
-    ax.set_yticks(range(len(use)), use.index, parse_math=False)
+    ax.set_yticks(range(len(use)), [*map(drawable, use.index)], parse_math=False)
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax
@@ -527,6 +528,7 @@ def draw_paths(
     "The paths of the dominant hand, for every sign in a small panel."
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
+    from asl_nb.core.figures import drawable
     clips, known = inspection.clips, ~np.isnan(inspection.hand_paths).any(axis=(1, 2))
     signs = list(signs or clips.sign[known].value_counts(sort=True).index)[:most]
     columns = min(5, max(len(signs), 1))
@@ -544,7 +546,7 @@ def draw_paths(
         axis.plot(*mean[0], "o", color="black", markerfacecolor="white", markersize=5)
         axis.plot([-.5, .5], [0, 0], ".", color="#999999")
         axis.set(xlim=(-1.8, 1.8), ylim=(1.8, -1.8), aspect="equal")
-        axis.set_title(f"{sign} ({here.sum()})", parse_math=False)
+        axis.set_title(drawable(f"{sign} ({here.sum()})"), parse_math=False)
     return figure
 
 # %% ../../nbs/data/12_inspection.ipynb #c073

@@ -87,7 +87,7 @@ def load_onnx_library(
     "Import a library that export needs. Raises `InputError`, which says how to get it."
     try: return import_module(name)
     except ImportError as error:
-        cure = "install what export needs: pip install 'asl_nb[export]'"
+        cure = "install what export needs, in the folder of the clone: python setup_venv.py dev export"
         raise InputError(f"{name} cannot be loaded ({error}); {cure}") from None
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #q011

@@ -423,20 +423,17 @@ def evaluate_command(
 
 # %% ../nbs/92_cli.ipynb #c017
 def landmarks_of(path:Path) -> Any: # a parquet file as it is, or `(T, 543, 3)` in the standard picture
-    "What `predict` can take: landmarks are looked for in a video, and read from a .pose file."
+    "What `predict` can take: whatever can be read."
     if path.suffix.lower() == ".parquet": return path
-    if path.suffix.lower() == ".pose":
-        from asl_nb.capture.keypoints import read_pose
-        return read_pose(path)[0]
-    from asl_nb.capture.extractor import extract_video
-    return extract_video(path, progress=True)[0]
+    from asl_nb.capture.readers import read_landmarks
+    return read_landmarks(path, progress=True)[0]
 
 @app.command("predict")
 def predict_command(
     files:FilesOrNone=None,
     as_json:Json=False,
 ) -> None:
-    "The five best guesses for each clip: parquet files in asl-signs format, videos, or .pose files."
+    "The five best guesses for each clip: parquet files in asl-signs format, videos, .pose files, or whatever is read."
     if not any(path.suffix.lower() not in MODEL_ENDINGS for path in files or []):
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
     from asl_nb.evaluation.prediction import open_for_prediction, predict
@@ -596,7 +593,7 @@ def live_command(
 # %% ../nbs/92_cli.ipynb #c019
 @app.command("extract")
 def extract_command(
-    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, folders of these, or of .npy keypoints")],
+    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, keypoints, images, or folders of these")],
     out:Annotated[Path, typer.Option(help="dataset to make, or to add to")],
     sign:Annotated[str, typer.Option(
         help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
@@ -619,6 +616,7 @@ def extract_command(
     config = ExtractionConfig(mirrored=mirrored, segment=segment)
     done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): say(f"no clip from {name}: {fault}", err=True)
+    for remark in done.remarks: say(remark, err=True)
     for name, notes in done.notes.items(): say(f"note on {name}: {'; '.join(notes)}", err=True)
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
         f"{len(done.faults)} gave none")

@@ -456,7 +456,7 @@ def predict_command(
         from asl_nb.live.app import event_line
         if clips[1:]: raise InputError(f"{clips[1]}: with --eaf one recording at a time; leave it out")
         return annotate_recording(clips[0], model, eaf, event_json if as_json else event_line)
-    opened = open_for_prediction(model)
+    opened, faults = open_for_prediction(model), 0
     warn_if_synthetic(opened[0])
     for path in clips:
         try: clip, notes = landmarks_of(path)
@@ -643,7 +643,7 @@ def live_command(
 
     Keys in the window: q quit, l landmarks, m mirror, s snapshot, c clear."""
     from asl_nb.capture.extractor import LandmarkExtractor
-    from asl_nb.capture.video import VideoWriter, read_video, video_facts
+    from asl_nb.capture.video import VideoWriter, plausible_rate, read_video, video_facts
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
     model, video = model_and_video(files)
     recognizer = open_recognizer(model, spotter, least)
@@ -659,8 +659,7 @@ def live_command(
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            rate = facts.get("stated_rate", 0)
-            written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
+            written = VideoWriter(out, plausible_rate(facts.get("stated_rate", 0)) or 30) if out else None
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass

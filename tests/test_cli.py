@@ -147,7 +147,8 @@ def test_every_command_names_the_column_that_a_clip_lacks(tmp_path):
 def test_explain_takes_what_predict_takes_and_a_video_is_called_one(tmp_path):
     from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX as model
     (tmp_path/"video.mp4").write_bytes(b"not really")
-    for words in (["explain", model, tmp_path/"video.mp4", "--out", tmp_path/"a.png"], ["predict", tmp_path/"video.mp4"]):
+    video = tmp_path/"video.mp4"
+    for words in (["explain", model, video, "--out", tmp_path/"a.png"], ["predict", video]):
         done = run(*words)
         assert done.exit_code == 2 and "parquet" not in done.stderr, done.stderr
 
@@ -158,4 +159,5 @@ def test_hints_say_how_to_install_from_a_clone(monkeypatch):
     from asl_nb.evaluation.prediction import load_onnx_library
     for name, load, extra in (("mediapipe", load_library, "capture"), ("onnxruntime", load_onnx_library, "export")):
         monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(InputError, match=f"in the folder of the clone: python setup_venv.py dev {extra}"): load(name)
+        hint = f"in the folder of the clone: python setup_venv.py dev {extra}"
+        with pytest.raises(InputError, match=hint): load(name)

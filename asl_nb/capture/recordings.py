@@ -276,6 +276,7 @@ class ExtractionRecord(FileContent):
     recordings:dict[Name, FiledRecording] # by content
     faults:dict[str, str] # name of a recording -> why it gave no clip
 
+# %% ../../nbs/capture/08_recordings.ipynb #record07
 def leads_inside(
     folder:Path, # of the dataset
     place:str, # a path in it

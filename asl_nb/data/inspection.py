@@ -452,7 +452,8 @@ def draw_balance(
            xlabel="signer" + (" (green: tested, red: on both sides)" if tested else ""))
     if few: ax.set_yticklabels([*map(drawable, counts.index)], parse_math=False)
     names = counts.columns[:MOST_NAMES]
-    ax.set_xticks(range(len(names)), [*map(drawable, names)], rotation=90 if max(map(len, names)) > 4 else 0, parse_math=False)
+    turn = 90 if max(map(len, names)) > 4 else 0
+    ax.set_xticks(range(len(names)), [*map(drawable, names)], rotation=turn, parse_math=False)
     for name, label in zip(names, ax.get_xticklabels()):
         label.set_color("red" if name in shared else "green" if name in tested else "black")
     return ax
@@ -653,8 +654,8 @@ def _finding_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_di
     lines = [f"  {text}: {len(names):,} ({_some(names)})" for text, names in findings.items() if names]
     few = {1: f"  one signer only: a model can be trained and tested on {next(iter(signers))} alone, "
               "and its score says nothing about other people",
-           2: f"  two signers only: one to train on and one to be tested on ({_some(signers)}); nobody is left to choose "
-              "the best epoch by, and a score on one person says little about others"}
+           2: f"  two signers only: one to train on and one to be tested on ({_some(signers)}); nobody is left to "
+              "choose the best epoch by, and a score on one person says little about others"}
     if len(signers) in few: lines.insert(sum(not line.startswith("  signs ") for line in lines), few[len(signers)])
     lines = _absence_lines(found) + lines
     if lines: return ["findings:", *lines]

@@ -333,8 +333,7 @@ class PackedStore(Sequence[np.ndarray]):
     def frames(self) -> int: return self.summary.frames # F
     @property
     def nbytes(self) -> int: return HEADER_BYTES + FRAME_BYTES*self.frames
-    def table(self) -> pd.DataFrame:
-        "One row per clip of the folder, the bad ones too."
+    def table(self) -> pd.DataFrame: # one row per clip of the folder, the bad ones too
         return self._index.to_pandas(use_threads=False)
     def faults(self) -> dict[str, str]:
         "For the path of each bad clip, what is wrong with it."
@@ -350,8 +349,7 @@ class PackedStore(Sequence[np.ndarray]):
 
     def __getitem__(self, index:Any) -> Any: # `(T, 543, 3)` float32
         import torch # converts faster than numpy
-        clip = torch.from_numpy(self.packed(index)).to(torch.float32).numpy()
-        zeros_to_missing(clip) # a store of an earlier version has them
+        zeros_to_missing(clip := torch.from_numpy(self.packed(index)).to(torch.float32).numpy()) # of earlier versions
         return clip
 
     def verify(self, progress:bool=True) -> int: # number of clips, all of which are as they were packed

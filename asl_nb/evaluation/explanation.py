@@ -241,8 +241,8 @@ def draw_part_effects(
     ax.barh(range(len(table)), table.evidence, color=colours, height=.7)
     for place, row in enumerate(table.itertuples()):
         text = f"{row.probability:.0%}" + (f", “{row.answer}”" if row.answer != explanation.guesses[0].sign else "")
-        ax.annotate(drawable(text), (max(row.evidence, 0), place), (4, 0), textcoords="offset points", va="center", fontsize=8,
-                    parse_math=False)
+        ax.annotate(drawable(text), (max(row.evidence, 0), place), (4, 0), textcoords="offset points", va="center",
+                    fontsize=8, parse_math=False)
     ax.set_yticks(range(len(table)), table.index, fontsize=8)
     ax.axvline(0, color="#555555", linewidth=.8)
     ax.margins(x=.25)
@@ -316,6 +316,7 @@ class Explorer(Controls):
         figure = Figure(figsize=(7, 2.8), dpi=80, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         draw_frame(clip[self.frame.value], left, f"frame {self.frame.value} of {len(clip)}")
-        right.barh([drawable(guess.sign) for guess in guesses], [guess.probability for guess in guesses], color="#0072B2")
+        names, shares = [drawable(guess.sign) for guess in guesses], [guess.probability for guess in guesses]
+        right.barh(names, shares, color="#0072B2")
         right.set(xlim=(0, 1), title="what the model answers")
         self.screen.value = as_png(figure)

@@ -252,7 +252,6 @@ async function watch(sign, mirrored, open) {
   begin(stop, mirrored);
   listSigns(clip);
   try {
-    await openLandmarker();
     const recognizer = newRecognizer((frame, seconds) => {
       if (!clip.frames.length) clip.began = seconds;
       clip.frames = [...clip.frames.slice(1 - MOST_FRAMES), { frame, seconds }];
@@ -269,7 +268,11 @@ async function watch(sign, mirrored, open) {
 async function readImages(images, recognizer, clip) {
   const canvas = document.createElement("canvas"), read = []; // when the last images had been read
   let asked = 0;
-  for await (const { image, seconds, share } of images) {
+  for await (const { image, seconds, share } of images) { // the camera is asked for first, MediaPipe is loaded when there is an image for it
+    if (!read.length) {
+      preview(image);
+      await openLandmarker();
+    }
     const found = await state.landmarker.read(shrunk(image, canvas));
     clip.aspect = preview(canvas); // what was read; the camera has gone on meanwhile
     const events = await recognizer.next(found, seconds, clip.aspect);

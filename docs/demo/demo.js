@@ -349,6 +349,7 @@ async function useModel(name, bytes) {
   element("sign-count").textContent = `${classes.length} signs`;
   element("signs").textContent = classes.map(sign => sign.replaceAll("_", " ")).join(", ");
   element("warning").hidden = !synthetic;
+  element("origin").textContent = ""; // known of the page's own model only
   if (state.clip) show(state.frame);
 }
 
@@ -394,8 +395,7 @@ async function start() {
   const about = state.about = await fetched("data/demo.json", "json");
   state.weights = new Float32Array(await fetched("data/spotter.f32", "arrayBuffer"));
   await useModel(about.model, new Uint8Array(await fetched("data/model.onnx", "arrayBuffer")));
-  if (about.people) element("people").textContent = about.people;
-  if (about.accuracy) element("score").textContent = `Of clips by people whom it had not met it named ${percent(about.accuracy)} rightly.`;
+  element("origin").textContent = about.origin;
   const select = element("clips");
   select.replaceChildren(...about.clips.map(({ sign }, number) => new Option(sign, number)));
   for (const id of ["clips", "camera", "record"]) element(id).disabled = false;

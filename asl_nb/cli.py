@@ -317,8 +317,8 @@ def crossval_command(
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
-    from asl_nb.training.crossval import (cross_validate, crossval_table, list_runs, list_signs,
-                                           note_cross_validation)
+    from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
+                                          note_cross_validation)
     changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
     for path in filter(None, (table, signs)): check_output(path)
     numbers = parse_names(seeds)
@@ -335,7 +335,7 @@ def crossval_command(
     if signs is not None: write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
-    for line in ["", *table_lines(summary)]: say(line)
+    for line in ["", *table_lines(summary), *describe_choice(runs)]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c015
 ModelFile = Annotated[Path, typer.Argument(help="the .pth file of a training run, or an .onnx file made from it")]

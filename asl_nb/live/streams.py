@@ -395,6 +395,7 @@ class TimedModel:
     "A model, and the time that it takes."
     def __init__(self, model:Any) -> None:
         self.model, self.temperature, self.seconds = model, model.temperature, 0.
+        self.known_threshold = model.known_threshold
 
     def __call__(self, *given:Any) -> Any:
         start = time.process_time()

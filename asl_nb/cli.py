@@ -10,8 +10,9 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
            'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command',
            'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
-           'evaluate_stream_command', 'event_json', 'live_command', 'extract_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command',
+           'extract_command', 'convert_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
+           'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from asl_nb.evaluation.prediction import ExportedModel
     from asl_nb.evaluation.scores import Evaluation
-    from asl_nb.live.recognizer import Event
+    from asl_nb.live.recognizer import Event, Recognizer
     from asl_nb.network.model import ASLModel
     from asl_nb.training.configuration import TrainingConfig
     from asl_nb.training.trainer import TrainingRun
@@ -423,24 +424,27 @@ def evaluate_command(
 
 # %% ../nbs/92_cli.ipynb #c017
 def landmarks_of(path:Path) -> Any: # a parquet file as it is, or `(T, 543, 3)` in the standard picture
-    "What `predict` can take: landmarks are looked for in a video, and read from a .pose file."
+    "What `predict` can take: whatever can be read."
     if path.suffix.lower() == ".parquet": return path
-    if path.suffix.lower() == ".pose":
-        from asl_nb.capture.keypoints import read_pose
-        return read_pose(path)[0]
-    from asl_nb.capture.extractor import extract_video
-    return extract_video(path, progress=True)[0]
+    from asl_nb.capture.readers import read_landmarks
+    return read_landmarks(path, progress=True)[0]
 
 @app.command("predict")
 def predict_command(
     files:FilesOrNone=None,
+    eaf:Annotated[Path|None, typer.Option(
+        help="find the signs in one long recording, and write them to this file for ELAN, .eaf")]=None,
     as_json:Json=False,
 ) -> None:
-    "The five best guesses for each clip: parquet files in asl-signs format, videos, or .pose files."
+    "The five best guesses for each clip: parquet files in asl-signs format, videos, .pose files, or whatever is read."
     if not any(path.suffix.lower() not in MODEL_ENDINGS for path in files or []):
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
     from asl_nb.evaluation.prediction import open_for_prediction, predict
     model, clips = model_and_rest(files)
+    if eaf is not None:
+        from asl_nb.live.app import event_line
+        if clips[1:]: raise InputError(f"{clips[1]}: with --eaf one recording at a time; leave it out")
+        return annotate_recording(clips[0], model, eaf, event_json if as_json else event_line)
     opened = open_for_prediction(model)
     warn_if_synthetic(opened[0])
     for path in clips:
@@ -552,6 +556,46 @@ def event_json(event:"Event") -> str:
         found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
     return json_line(found)
 
+# %% ../nbs/92_cli.ipynb #elan0002
+def open_recognizer(
+    model:Path,
+    spotter:str="learned", # or "motion"
+    least:float|None=None, # probability of a sign that is named; None: the usual one
+) -> "Recognizer":
+    "A recogniser with its model; warns of one that knows no people."
+    from asl_nb.export import open_model
+    from asl_nb.live.recognizer import Recognizer, SegmentationConfig
+    network, classes = open_model(model)
+    warn_if_synthetic(network)
+    segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
+    return Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
+
+def annotate(
+    eaf:Path, # the file to write
+    events:"list[Event]",
+    media:Path|None=None, # the video; None = there is none
+    origin:float=0., # the time of the first frame
+) -> None:
+    "Write the signs of a stream for ELAN, and say how many they are."
+    from asl_nb.live.elan import write_eaf
+    say(f"{write_eaf(eaf, events, media, origin)} signs in {eaf}", err=True)
+
+def annotate_recording(
+    path:Path, # whatever can be read
+    model:Path,
+    eaf:Path, # the file to write
+    told:"Callable[[Event], str]", # an event as a line
+) -> None:
+    "The signs of a whole recording, as lines and as annotations for ELAN."
+    from asl_nb.capture.readers import FROM_IMAGES, kind_of, read_landmarks
+    from asl_nb.live.elan import recognise_clip
+    check_output(eaf) # before minutes of work
+    recognizer = open_recognizer(model)
+    clip, seconds, _ = read_landmarks(path, progress=True)
+    events = recognise_clip(recognizer, clip, seconds)
+    for event in events: say(told(event))
+    annotate(eaf, events, path if path.is_file() and kind_of(path) in FROM_IMAGES else None)
+
 # %% ../nbs/92_cli.ipynb #live1
 @app.command("live")
 def live_command(
@@ -562,6 +606,7 @@ def live_command(
     out:Annotated[Path|None, typer.Option(help="with --headless: also write the annotated video, .mp4")]=None,
     snapshots:Annotated[Path|None, typer.Option(help="folder for a labelled image of every probable sign")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
+    eaf:Annotated[Path|None, typer.Option(help="also write the signs to this file for ELAN, .eaf")]=None,
     least:Annotated[float|None, typer.Option(
         help="threshold: probability of a sign that is named; not given: .3", min=0, max=1)]=None,
     spotter:SpotterName="learned",
@@ -572,18 +617,17 @@ def live_command(
     Keys in the window: q quit, l landmarks, m mirror, s snapshot, c clear."""
     from asl_nb.capture.extractor import LandmarkExtractor
     from asl_nb.capture.video import VideoWriter, read_video, video_facts
-    from asl_nb.export import open_model
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
-    from asl_nb.live.recognizer import Recognizer, SegmentationConfig
     model, video = model_and_video(files)
-    network, classes = open_model(model)
-    warn_if_synthetic(network)
+    recognizer = open_recognizer(model, spotter, least)
+    for path in filter(None, (out, eaf)): check_output(path) # before the work
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
-    recognizer = Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
-    def report(event:"Event") -> None: say(told(event))
+    events:list[Event] = []
+    def report(event:"Event") -> None:
+        events.append(event)
+        say(told(event))
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
@@ -591,12 +635,13 @@ def live_command(
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
+    if eaf is not None: annotate(eaf, events, video or out, session.first or 0)
     for path in session.saved: say(f"saved {path}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c019
 @app.command("extract")
 def extract_command(
-    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, folders of these, or of .npy keypoints")],
+    sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, keypoints, images, or folders of these")],
     out:Annotated[Path, typer.Option(help="dataset to make, or to add to")],
     sign:Annotated[str, typer.Option(
         help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
@@ -619,10 +664,25 @@ def extract_command(
     config = ExtractionConfig(mirrored=mirrored, segment=segment)
     done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): say(f"no clip from {name}: {fault}", err=True)
+    for remark in done.remarks: say(remark, err=True)
     for name, notes in done.notes.items(): say(f"note on {name}: {'; '.join(notes)}", err=True)
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
         f"{len(done.faults)} gave none")
     if overlay is not None: say(f"{len(write_overlays(sources, out, overlay))} images in {overlay}")
+
+# %% ../nbs/92_cli.ipynb #conv002
+@app.command("convert")
+def convert_command(
+    recordings:Annotated[list[Path], typer.Argument(metavar="CLIP...", help=(
+        "clips in asl-signs format, videos, keypoints, or whatever is read"))],
+    out:Annotated[Path, typer.Option(help="a folder; or, for one clip, a name that ends in .pose")],
+    mirrored:Annotated[bool, typer.Option(help="the recordings are mirror images, as selfie cameras save them")]=False,
+) -> None:
+    "Write clips as .pose files, for other programs that work with sign languages."
+    from asl_nb.capture.conversion import convert
+    from asl_nb.capture.readers import ReadingConfig
+    config = ReadingConfig(frames_per_second=None, mirrored=mirrored)
+    for path in convert(recordings, out, config, progress=True): say(str(path))
 
 # %% ../nbs/92_cli.ipynb #c019b
 @app.command("remove")

@@ -32,7 +32,8 @@ FileName = Annotated[str, AfterValidator(check_file_name)]
 
 class FileContent(BaseModel):
     "A schema: known fields are checked, unknown ones are refused."
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True,
+                              defer_build=True)
 
 # %% ../../nbs/core/06_content.ipynb #k008
 MOST_FAULTS = 10_000 # more are counted, since each would need a thousand bytes

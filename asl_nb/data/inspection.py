@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -271,7 +271,7 @@ class Inspection:
     def read(self) -> pd.DataFrame: return self.clips[self.clips.content != ""] # clips that were read
     @property
     def not_read(self) -> pd.DataFrame: return self.clips[self.clips.fault != ""] # clips that cannot be
-    @property
+    @cached_property
     def counts(self) -> pd.DataFrame: return count_clips(self.clips) # sign × signer
     @property
     def suspicious(self) -> pd.DataFrame: return self.clips[self.clips.suspicion != ""]
@@ -293,7 +293,8 @@ class Inspection:
         place, keys = _keys(Path(self.folder)/self.clips.side[row], [self.clips.path[row]])
         return _read_clip(place, keys[0])[0]
     def as_dict(self) -> dict[str, Any]: return _labels(self) | _measured(self) # totals and findings, ready for JSON
-    def describe(self) -> list[str]: return _size_lines(self.as_dict()) + _finding_lines(self.as_dict()) # lines of text
+    def describe(self) -> list[str]: # lines of text
+        return _size_lines(found := self.as_dict()) + _finding_lines(found)
     def write(self, folder:str|os.PathLike[str]) -> list[Path]: return _write(self, folder) # inspection.json, figures
 
 # %% ../../nbs/data/12_inspection.ipynb #c041

@@ -91,7 +91,7 @@ def _mirror_permutation() -> np.ndarray:
     "For each of the 543 landmarks, the number of its partner on the other side."
     partner = np.arange(NUM_LANDMARKS)
     mesh = canonical_face()
-    distance = np.abs(mesh[:, None] * [-1, 1, 1] - mesh).sum(-1) # (468, 468)
+    distance = sum(np.abs(np.subtract.outer(side*axis, axis)) for side, axis in zip((-1, 1, 1), mesh.T)) # (468, 468)
     partner[PARTS["face"]] = distance.argmin(1)
     partner[PARTS["left_hand"]], partner[PARTS["right_hand"]] = RIGHT_HAND_POINTS, LEFT_HAND_POINTS
     swap = {"left": "right", "right": "left"}

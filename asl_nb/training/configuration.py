@@ -91,7 +91,7 @@ BlockNames = Annotated[Names, _among(BLOCKS)]
 FeatureNames = Annotated[Names, _among(FEATURES)]
 
 # %% ../../nbs/training/03_configuration.ipynb #aug03
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Settings:

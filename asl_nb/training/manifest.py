@@ -77,7 +77,7 @@ Line = Annotated[str, AfterValidator(readable)] # cut and cleaned, not refused
 
 class Section(BaseModel):
     "A part of a manifest: known fields are checked, unknown ones are kept."
-    model_config = ConfigDict(extra="allow", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="null", defer_build=True)
 
 # %% ../../nbs/training/09_manifest.ipynb #c012
 Parameters = Annotated[int, Field(ge=0, le=10**12)] # how many

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_OUTSIDERS', 'SHOTS', 'NEW_SIGNS', 'FEWEST', 'held_out_signs', 'familiarity_rows', 'enrolment_rows',
-           'measure_open_set', 'open_set_table']
+           'measure_open_set', 'open_set_table', 'enrolment_table']
 
 # %% ../../nbs/training/14_open_set.ipynb #ls003
 from collections.abc import Iterator, Sequence
@@ -113,6 +113,7 @@ def measure_open_set(
     "Train without some signs and signers in every fold, and measure what the network makes of them."
     table = pd.concat([read_table(folder, check_files=False) for folder in data_folders(data)])
     people = make_folds(folds, table)
+    out.mkdir(parents=True, exist_ok=True)
     for number, fold in enumerate(progress_bar(list(people), "folds")):
         files = [out/f"{fold}_seed{seed}_{name}.csv" for name in ("familiarity", "enrolment")]
         if all(file.exists() for file in files): continue
@@ -132,7 +133,7 @@ def measure_open_set(
             rows += familiarity_rows(run.model, few, run.classes, folder.name)
         for file, made in zip(files, (rows, list(enrolment_rows(run, held_out, seed)))): _write(file, fold, made)
     return tuple(pd.concat([pd.read_csv(out/f"{fold}_seed{seed}_{name}.csv", dtype={"signer": str, "fold": str})
-                            for fold in people]) for name in ("familiarity", "enrolment"))
+                            for fold in people], ignore_index=True) for name in ("familiarity", "enrolment"))
 
 # %% ../../nbs/training/14_open_set.ipynb #ls051
 def open_set_table(
@@ -151,3 +152,10 @@ def open_set_table(
                              kept=len(named)/len(known), accuracy_named=named.correct.mean(),
                              false_names=(unknown.familiarity >= threshold).mean()))
     return pd.DataFrame(rows)
+
+def enrolment_table(
+    enrolled:pd.DataFrame, # of `measure_open_set`
+) -> pd.DataFrame: # one row per number of recordings, one column per group of clips
+    "The share that is named rightly once signs are enrolled, as the mean over signers who enrolled."
+    shares = enrolled.assign(share=enrolled.correct/enrolled.clips)
+    return shares.pivot_table("share", "shots", "group")

@@ -709,8 +709,8 @@ def extract_command(
     sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, keypoints, images, or folders of these")],
     out:Annotated[Path, typer.Option(help="dataset to make, or to add to")],
     sign:Annotated[str, typer.Option(
-        help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
-    participant:Annotated[str, typer.Option(help="who signs: a name for all, or by-folder")]="unknown",
+        help="a name for all, by-folder, by-name, or a table: CSV with file and sign, or as published")]="by-folder",
+    participant:Annotated[str, typer.Option(help="who signs: a name for all, by-folder or by-name")]="unknown",
     session:Annotated[str, typer.Option(help="a name for this round of recordings")]="1",
     mirrored:Annotated[bool, typer.Option(help="the videos are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each video where the hands rest")]=False,

@@ -201,8 +201,9 @@ def test_signs_found_in_a_stream_can_be_played(page):
 def test_it_plays_by_itself_unless_motion_is_unwanted(browser, address):
     page = browser.new_page(reduced_motion="no-preference")
     page.goto(address)
-    wait_for(page, "window.demo?.ready && demo.playing && demo.frame > 2")
-    wait_for_answer(page, "demo.frame === demo.clip.frames - 1")
+    wait_for(page, "window.demo?.ready")
+    wait_for_answer(page, "demo.frame === demo.clip.frames.length - 1")
+    assert page.evaluate("demo.asked") >= 5  # about one frame after the other, and not only about the last
     page.close()
 
 
@@ -304,6 +305,16 @@ def test_without_its_data_the_page_says_what_to_do(browser, serve, tmp_path):
     page.close()
 
 
+def test_without_a_camera_the_page_says_so(page):
+    before = page.inner_text("#verdict")
+    page.click("#camera")
+    wait_for(page, "!document.getElementById('trouble').hidden && !demo.watching")
+    assert "The camera cannot be used (NotFoundError)" in page.inner_text("#trouble")
+    wait_for_answer(page)
+    assert page.inner_text("#verdict") == before and page.is_enabled("#camera") and not page.is_visible("#stop")
+    assert not any("holistic" in url for url in page.asked)
+
+
 def test_without_mediapipe_the_page_says_what_to_do(browser, folder, serve, tmp_path):
     lay_out(tmp_path, "ort")
     (tmp_path/"data").symlink_to(folder/"data")
@@ -366,13 +377,14 @@ def show_camera(images, path):
 
 
 def images_of_a_signer(width, height):
-    "A real signer, in the middle of an image of that shape; where the recordings are not at hand, an empty room."
+    "A real signer, with empty room above and below in upright images; where the recordings are not at hand, no signer."
     import cv2
     if not VIDEO.exists(): return [np.full((height, width, 3), 90, np.uint8)]*40
-    video, images = cv2.VideoCapture(str(VIDEO)), []
+    video, images, shown = cv2.VideoCapture(str(VIDEO)), [], min(height, width)
     while (read := video.read())[0]:
-        middle, half = read[1].shape[1]//2, read[1].shape[0]*width//height//2
-        images.append(cv2.resize(read[1][:, middle - half:middle + half], (width, height)))
+        middle, half = read[1].shape[1]//2, read[1].shape[0]*width//shown//2
+        image = cv2.resize(read[1][:, middle - half:middle + half], (width, shown))
+        images.append(cv2.copyMakeBorder(image, (height - shown)//2, (height - shown)//2, 0, 0, cv2.BORDER_REPLICATE))
     return images
 
 
@@ -426,10 +438,13 @@ def test_a_video_file(filmed):
     video = cv2.VideoCapture(str(filmed.folder/"film.webm"))
     with holistic.Holistic() as detector:
         right = [detector.process(cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB)) for _ in range(8)]
-    for frame, found in zip(change_aspect(clip, ASPECT, 360/640)[::2], right):
+    expected = np.full((8, 543, 3), np.nan)
+    for frame, found in zip(expected, right):
         for start, hand in ((468, found.left_hand_landmarks), (522, found.right_hand_landmarks)):
-            expected = [[point.x, point.y] for point in hand.landmark] if hand else np.full((21, 2), np.nan)
-            np.testing.assert_allclose(frame[start:start + 21, :2], expected, atol=.03)
+            if hand: frame[start:start + 21] = [[point.x, point.y, point.z] for point in hand.landmark]
+    away = np.abs(change_aspect(clip, ASPECT, 360/640)[::2] - expected)[:, [*range(468, 489), *range(522, 543)], :2]
+    both = np.isfinite(away)  # MediaPipe smooths by the clock, so that a hand may be seen here and not there
+    assert both.sum() > .7*np.isfinite(expected[..., :2]).sum() > 100 and np.median(away[both]) < .01
 
 
 def test_the_camera_as_it_runs(filmed):
@@ -463,6 +478,23 @@ def test_no_other_host_can_be_reached(filmed):
     assert refused == "connect-src"
     filmed.faults[:] = [fault for fault in filmed.faults if "example.org" not in fault]
     filmed.asked[:] = [url for url in filmed.asked if "example.org" not in url]
+
+
+@pytest.mark.slow
+def test_the_model_in_the_box_names_drawn_signers(browser, serve, tmp_path):
+    "What `make docs` builds."
+    lay_out(tmp_path, "ort")
+    build.write_page_data(build.MODEL_IN_THE_BOX, tmp_path/"data")
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(serve(tmp_path))
+    wait_for(page, "window.demo?.ready")
+    wait_for_answer(page)
+    assert page.inner_text("#verdict") == "hello" and page.inner_text("#model").startswith("asl_webcam_v1")
+    assert "12 people" in page.text_content("main") and not page.is_visible("#warning")
+    page.select_option("#clips", label="4 signs in a row")
+    wait_for_answer(page, "demo.clip.signs")
+    assert page.evaluate("demo.clip.signs.map(({ sign }) => sign)") == ["hello", "thankyou", "please", "sad"]
+    page.close()
 
 
 @pytest.mark.slow

@@ -252,7 +252,6 @@ async function watch(sign, mirrored, open) {
   begin(stop, mirrored);
   listSigns(clip);
   try {
-    await openLandmarker();
     const recognizer = newRecognizer((frame, seconds) => {
       if (!clip.frames.length) clip.began = seconds;
       clip.frames = [...clip.frames.slice(1 - MOST_FRAMES), { frame, seconds }];
@@ -269,7 +268,11 @@ async function watch(sign, mirrored, open) {
 async function readImages(images, recognizer, clip) {
   const canvas = document.createElement("canvas"), read = []; // when the last images had been read
   let asked = 0;
-  for await (const { image, seconds, share } of images) {
+  for await (const { image, seconds, share } of images) { // the camera is asked for first, MediaPipe is loaded when there is an image for it
+    if (!read.length) {
+      preview(image);
+      await openLandmarker();
+    }
     const found = await state.landmarker.read(shrunk(image, canvas));
     clip.aspect = preview(canvas); // what was read; the camera has gone on meanwhile
     const events = await recognizer.next(found, seconds, clip.aspect);
@@ -295,7 +298,7 @@ function hear(event, clip) {
   if (event.kind !== "end") return;
   clip.signs.push(event);
   if (event.guesses.length) say(named(event), event.sign ? percent(event.guesses[0].share) : event.why, event.guesses);
-  else say("–", event.why);
+  else element("seen").textContent = event.why; // and the sign before stays in sight
   listSigns(clip);
 }
 
@@ -318,9 +321,16 @@ function finish() {
   tell("");
 }
 
-const watchCamera = () => watch("my camera", true, async signal => (await import("./camera.js")).cameraImages(signal));
-const recordCamera = () => watch("my recording", true, async signal => (await import("./camera.js")).recordedImages(signal, (image, text) => { preview(image); tell(text); }));
-const watchVideo = file => watch(file.name, false, async signal => (await import("./camera.js")).videoImages(signal, file, state.about.frames_per_second));
+const camera = () => import("./camera.js");
+const watchCamera = () => watch("my camera", true, async signal => (await camera()).cameraImages(signal));
+const recordCamera = () => watch("my recording", true, async signal => (await camera()).recordedImages(signal, (image, text) => { preview(image); tell(text); }));
+
+async function watchVideo(file) {
+  const { videoImages, MOST_SECONDS } = await camera();
+  let longer = false;
+  await watch(file.name, false, signal => videoImages(signal, file, state.about.frames_per_second, () => { longer = true; }));
+  if (longer) tell(`These are the first ${MOST_SECONDS} s of ${file.name}; the rest was not read.`);
+}
 
 // --- The page ---
 

@@ -59,6 +59,7 @@ export async function openModel(name, bytes) {
     const milliseconds = performance.now() - began, scores = Array.from(logits.data), highest = Math.max(...scores);
     const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
     const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
+    // A second output of the file, the embedding, belongs in here too: for signs of one's own, and for "I do not know this sign".
     return { logits: scores, guesses: guesses.slice(0, 5), milliseconds, frames };
   }
   await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others

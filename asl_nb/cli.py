@@ -9,7 +9,7 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
            'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses',
-           'predict_command', 'synthesize_command', 'enrol_command', 'as_array', 'open_set_command', 'load_weights',
+           'predict_command', 'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights',
            'export_command', 'say_legend', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
            'open_recognizer', 'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command',
            'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
@@ -39,7 +39,6 @@ from .core.files import atomic_write, check_input, check_output, read_input, rea
 if TYPE_CHECKING:
     from dataclasses import Field
 
-    import numpy as np
     import pandas as pd
 
     from asl_nb.evaluation.prediction import ExportedModel, Guesses
@@ -517,18 +516,12 @@ def enrol_command(
         raise InputError(f"{target}: is there already; name it as the model to add to it, or give another --out")
     check_output(target)
     if remove: network, classes = remove_enrolled(network, classes, sign)
-    else: network, classes = enrol(network, classes, sign, [as_array(clip) for clip in clips], by)
+    else: network, classes = enrol(network, classes, sign, [landmarks_of(clip)[0] for clip in clips], by)
     save_model(target, network, classes)
     count = "removed" if remove else f"enrolled from {len(clips)} recording{'s'*(len(clips) != 1)}"
     say(f"{sign} {count}; {target} knows {len(classes)} signs")
 
 # %% ../nbs/92_cli.ipynb #enr03
-def as_array(path:Path) -> "np.ndarray": # `(T, 543, 3)`
-    "A clip from whatever can be read."
-    from asl_nb.data.clips import read_clip
-    found = landmarks_of(path)
-    return read_clip(found) if isinstance(found, Path) else found
-
 @app.command("open-set")
 def open_set_command(
     data:Annotated[str, typer.Option(help="folder of clips, or several with semicolons between")],

@@ -151,7 +151,7 @@ def test_a_clip_without_hands_or_without_anybody_is_told(clip, tmp_path):
             "nobody.parquet: nobody is seen in it; look at it, or record it again",
             "black.parquet: nobody is seen in it; look at it, or record it again",
             "handless.parquet: no hand is seen in any of its frames"]
-        assert lines[3].endswith("frames is read as not seen") and len(lines) == 4
+        assert lines[3].endswith("frames, and read as not seen") and len(lines) == 4
     answers = list(map(json.loads, told.stdout.splitlines()))
     assert answers[1]["guesses"] == answers[2]["guesses"] and answers[2]["notes"] == []
     assert answers[0]["notes"] == ["no hand is seen in any of its frames"]

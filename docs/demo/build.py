@@ -76,15 +76,17 @@ def write_spotter(
             "unseen": UNSEEN, "arms": ARM_LANDMARKS.tolist(), "others": HEAD_AND_SHOULDERS.tolist()}
 
 
-def about_model(
+def origin_of(
     weights: Path,  # a model's `.pth` file
-) -> dict[str, Any]: # what its manifest says; nothing if there is none
-    "How many people a model has learnt from, and how well it does for others."
+) -> str:  # nothing if there is no manifest
+    "From whom a model has learnt, and how well it does for others."
     manifest = manifest_beside(weights)
-    if not manifest: return {}
+    if not manifest: return ""
+    people = f"The model has learnt from {len(manifest.reproduction.participants['train'])} people."
+    if weights == MODEL_IN_THE_BOX: people += " Most are hearing learners; none is known to be Deaf."
     checked = manifest.final_results.cross_validation if manifest.final_results else None
-    return {"people": len(manifest.reproduction.participants["train"]),
-            "accuracy": checked.by_signer if checked else None}
+    if not checked: return people
+    return f"{people} Of clips by people whom it had not met it named {checked.by_signer:.0%} rightly."
 
 
 def write_page_data(
@@ -105,7 +107,7 @@ def write_page_data(
             clip.astype("<f4").tofile(folder/f"clip{number}.f32")
             clips.append({**each, "file": f"clip{number}.f32", "frames": len(clip)})
         segmentation = {**asdict(SegmentationConfig()), "longest_gap": FrameResampler().longest_gap}
-        content = {"model": weights.stem, **about_model(weights), "frames_per_second": FPS,
+        content = {"model": weights.stem, "origin": origin_of(weights), "frames_per_second": FPS,
                    "spotter": write_spotter(folder), "segmentation": segmentation, "clips": clips,
                    "edges": {part: edges.tolist() for part, edges in EDGES.items()}}
         (folder/"demo.json").write_text(json.dumps(content, allow_nan=False), encoding="utf-8")

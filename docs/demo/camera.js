@@ -39,7 +39,7 @@ export async function* recordedImages(signal, tell) {
   }
 }
 
-export async function* videoImages(signal, file, rate) {
+export async function* videoImages(signal, file, rate, shorten) { // shorten(): told if there is more of it than is read
   const video = Object.assign(document.createElement("video"), { src: URL.createObjectURL(file), muted: true, playsInline: true, preload: "auto" });
   try {
     await new Promise((resolve, reject) => {
@@ -49,6 +49,7 @@ export async function* videoImages(signal, file, rate) {
     if (!video.videoWidth) throw new Trouble(`${file.name}: this browser cannot show its images (a kind of video that it does not know). Save it as MP4 (H.264) or WebM.`);
     if (!Number.isFinite(video.duration)) await seek(video, Number.MAX_SAFE_INTEGER); // as browsers' own recorders write it; then the length is known
     const end = Math.min(video.duration, MOST_SECONDS);
+    if (video.duration > end) shorten();
     let before = -1;
     for (let wanted = 0; wanted < end && !signal.aborted; wanted += 1 / rate) {
       const seconds = await seek(video, wanted + 1e-3);

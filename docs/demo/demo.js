@@ -298,7 +298,7 @@ function hear(event, clip) {
   if (event.kind !== "end") return;
   clip.signs.push(event);
   if (event.guesses.length) say(named(event), event.sign ? percent(event.guesses[0].share) : event.why, event.guesses);
-  else say("–", event.why);
+  else element("seen").textContent = event.why; // and the sign before stays in sight
   listSigns(clip);
 }
 
@@ -321,9 +321,16 @@ function finish() {
   tell("");
 }
 
-const watchCamera = () => watch("my camera", true, async signal => (await import("./camera.js")).cameraImages(signal));
-const recordCamera = () => watch("my recording", true, async signal => (await import("./camera.js")).recordedImages(signal, (image, text) => { preview(image); tell(text); }));
-const watchVideo = file => watch(file.name, false, async signal => (await import("./camera.js")).videoImages(signal, file, state.about.frames_per_second));
+const camera = () => import("./camera.js");
+const watchCamera = () => watch("my camera", true, async signal => (await camera()).cameraImages(signal));
+const recordCamera = () => watch("my recording", true, async signal => (await camera()).recordedImages(signal, (image, text) => { preview(image); tell(text); }));
+
+async function watchVideo(file) {
+  const { videoImages, MOST_SECONDS } = await camera();
+  let longer = false;
+  await watch(file.name, false, signal => videoImages(signal, file, state.about.frames_per_second, () => { longer = true; }));
+  if (longer) tell(`These are the first ${MOST_SECONDS} s of ${file.name}; the rest was not read.`);
+}
 
 // --- The page ---
 
@@ -342,6 +349,7 @@ async function useModel(name, bytes) {
   element("sign-count").textContent = `${classes.length} signs`;
   element("signs").textContent = classes.map(sign => sign.replaceAll("_", " ")).join(", ");
   element("warning").hidden = !synthetic;
+  element("origin").textContent = ""; // known of the page's own model only
   if (state.clip) show(state.frame);
 }
 
@@ -387,8 +395,7 @@ async function start() {
   const about = state.about = await fetched("data/demo.json", "json");
   state.weights = new Float32Array(await fetched("data/spotter.f32", "arrayBuffer"));
   await useModel(about.model, new Uint8Array(await fetched("data/model.onnx", "arrayBuffer")));
-  if (about.people) element("people").textContent = about.people;
-  if (about.accuracy) element("score").textContent = `Of clips by people whom it had not met it named ${percent(about.accuracy)} rightly.`;
+  element("origin").textContent = about.origin;
   const select = element("clips");
   select.replaceChildren(...about.clips.map(({ sign }, number) => new Option(sign, number)));
   for (const id of ["clips", "camera", "record"]) element(id).disabled = false;

@@ -9,10 +9,11 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
            'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
-           'evaluate_command', 'predict_command', 'synthesize_command', 'load_weights', 'export_command',
-           'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate',
-           'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'evaluate_command', 'describe_guesses', 'predict_command', 'synthesize_command', 'enrol_command', 'as_array',
+           'open_set_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
+           'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command',
+           'extract_command', 'convert_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
+           'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import typer
 import typer.main
@@ -38,9 +39,10 @@ from .core.files import atomic_write, check_input, check_output, read_input, rea
 if TYPE_CHECKING:
     from dataclasses import Field
 
+    import numpy as np
     import pandas as pd
 
-    from asl_nb.evaluation.prediction import ExportedModel
+    from asl_nb.evaluation.prediction import ExportedModel, Guesses
     from asl_nb.evaluation.scores import Evaluation
     from asl_nb.live.recognizer import Event, Recognizer
     from asl_nb.network.model import ASLModel
@@ -318,8 +320,8 @@ def crossval_command(
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
-    from asl_nb.training.crossval import (cross_validate, crossval_table, list_runs, list_signs,
-                                           note_cross_validation)
+    from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
+                                          note_cross_validation)
     changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
     for path in filter(None, (table, signs)): check_output(path)
     numbers = parse_names(seeds)
@@ -336,7 +338,7 @@ def crossval_command(
     if signs is not None: write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
-    for line in ["", *table_lines(summary)]: say(line)
+    for line in ["", *table_lines(summary), *describe_choice(runs)]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c015
 ModelFile = Annotated[Path, typer.Argument(help="the .pth file of a training run, or an .onnx file made from it")]
@@ -456,6 +458,11 @@ def evaluate_command(
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017
+def describe_guesses(guesses:"Guesses") -> str:
+    "Guesses in a line for a person."
+    line = "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses)
+    return line if guesses.known else f"unknown sign (nearest: {line})"
+
 @app.command("predict")
 def predict_command(
     files:FilesOrNone=None,
@@ -475,10 +482,13 @@ def predict_command(
     opened = open_for_prediction(model)
     warn_if_synthetic(opened[0])
     for path in clips:
-        guesses = predict(path if path.suffix.lower() == ".parquet" else read_for(model, path)[0], opened)
-        if as_json: say(json_line({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
-        else: say(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
+        landmarks = path if path.suffix.lower() == ".parquet" else read_for(model, path)[0]
+        guesses = cast("Guesses", predict(landmarks, opened))
+        if as_json: say(json_line({"clip": str(path), "known": guesses.known, "familiarity": guesses.familiarity,
+                                   "guesses": [asdict(guess) for guess in guesses]}))
+        else: say(f"{path}  {describe_guesses(guesses)}")
 
+# %% ../nbs/92_cli.ipynb #c017s
 @app.command("synthesize")
 def synthesize_command(
     folder:Annotated[Path, typer.Argument(help="folder to make")],
@@ -491,6 +501,60 @@ def synthesize_command(
     from asl_nb.data.synthetic import write_synthetic
     write_synthetic(folder, signers=signers, clips_per_sign=clips_per_sign, seed=seed, signs=ASL25)
     say(f"{signers*clips_per_sign*len(ASL25)} synthetic clips in {folder}")
+
+# %% ../nbs/92_cli.ipynb #enr02
+@app.command("enrol")
+def enrol_command(
+    files:FilesOrNone=None,
+    sign:Annotated[str, typer.Option(help="name of the new sign")]="",
+    by:Annotated[str, typer.Option(help="who recorded it; kept in the file")]="",
+    out:Annotated[Path|None, typer.Option(
+        help="model file to write; not given: the model itself, or my_signs.pth beside the one in the box")]=None,
+    remove:Annotated[bool, typer.Option("--remove", help="take the sign out again; no recordings are needed")]=False,
+) -> None:
+    "Add a sign to a model from a few recordings (three are good), without training; or list those that were added."
+    from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX
+    from asl_nb.network.enrolment import enrol, remove_enrolled
+    from asl_nb.network.weights import save_model
+    model, clips = model_and_rest(files)
+    network, classes = load_weights(model)
+    if not sign:
+        if clips: raise InputError("--sign: give the name of the new sign")
+        for name, who in network.enrolled.items(): say(f"{name}  recorded by {who or 'somebody'}")
+        return None if network.enrolled else say("no sign was enrolled")
+    target = out or (Path("my_signs.pth") if model == MODEL_IN_THE_BOX else model)
+    if out is None and model == MODEL_IN_THE_BOX and target.exists():
+        raise InputError(f"{target}: is there already; name it as the model to add to it, or give another --out")
+    check_output(target)
+    if remove: network, classes = remove_enrolled(network, classes, sign)
+    else: network, classes = enrol(network, classes, sign, [as_array(clip) for clip in clips], by)
+    save_model(target, network, classes)
+    count = "removed" if remove else f"enrolled from {len(clips)} recording{'s'*(len(clips) != 1)}"
+    say(f"{sign} {count}; {target} knows {len(classes)} signs")
+
+# %% ../nbs/92_cli.ipynb #enr03
+def as_array(path:Path) -> "np.ndarray": # `(T, 543, 3)`
+    "A clip from whatever can be read."
+    from asl_nb.data.clips import read_clip
+    found = landmarks_of(path)
+    return read_clip(found) if isinstance(found, Path) else found
+
+@app.command("open-set")
+def open_set_command(
+    data:Annotated[str, typer.Option(help="folder of clips, or several with semicolons between")],
+    out:Annotated[Path, typer.Option(help="folder for the tables of each fold")],
+    folds:Annotated[str, typer.Option(help="test signers of each fold, or how many folds")]="4",
+    parts:Annotated[int, typer.Option(help="each fold leaves out one of so many parts of the signs", min=2)]=3,
+    outsiders:Annotated[str, typer.Option(help="folders of other signs, with semicolons between")]="",
+    seed:Annotated[int, typer.Option(help="of the training")]=42,
+    changed:Annotated[list[str], typer.Option("--set", help="field=value of the configuration")]=[],
+) -> None:
+    "Train without some signs and signers: are they noticed as unknown, and learned from a few recordings?"
+    from asl_nb.training.open_set import enrolment_table, measure_open_set, open_set_table
+    changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
+    seen, enrolled = measure_open_set(data, folds, out, parts, outsiders, changes, seed)
+    for table in (open_set_table(seen).set_index("fold"), enrolment_table(enrolled)):
+        for line in [*table_lines(table), ""]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c017b
 def load_weights(path:Path) -> "tuple[ASLModel, tuple[str, ...]]":
@@ -557,6 +621,7 @@ def evaluate_stream_command(
     minutes:Annotated[float, typer.Option(help="of stream, of every signer and for each camera", min=.1)]=2.,
     spotter:SpotterName="learned",
     seed:Annotated[int, typer.Option(help="same seed, same streams")]=0,
+    with_unknown:Annotated[bool, typer.Option(help="signs that the model does not know come, too")]=False,
     skip_bad:Annotated[bool, typer.Option(help="go on without clips that cannot be read")]=False,
     as_json:Json=False,
 ) -> None:
@@ -568,7 +633,8 @@ def evaluate_stream_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
-    table = evaluate_streams(network, classes, clips, minutes, spotter_class(spotter), seed=seed)
+    table = evaluate_streams(network, classes, clips, minutes, spotter_class(spotter), seed=seed,
+                             with_unknown=with_unknown)
     if as_json: return say(plain(table).to_json(orient="index"))
     for line in table_lines(table.T): say(line)
 
@@ -792,10 +858,11 @@ def runs_command(
 def card_command(
     model:Annotated[Path, typer.Argument(help="the .pth file of a training run, or its final manifest")],
     out:Annotated[Path|None, typer.Option(help="Markdown file to write; not given: beside the weights")]=None,
+    language:Annotated[str, typer.Option(help="sign language of the data, for example \"Korean Sign Language\"")]="",
 ) -> None:
     "Write a model card: use, data, scores for each signer, limits."
     from asl_nb.training.card import write_card
-    say(f"card: {write_card(model, out)}")
+    say(f"card: {write_card(model, out, language)}")
 
 # %% ../nbs/92_cli.ipynb #c023
 @app.command("pack")

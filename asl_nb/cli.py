@@ -535,9 +535,8 @@ def enrol_command(
 # %% ../nbs/92_cli.ipynb #enr03
 def as_array(path:Path) -> "np.ndarray": # `(T, 543, 3)`
     "A clip from whatever can be read."
-    from asl_nb.data.clips import read_clip
-    found = landmarks_of(path)
-    return read_clip(found) if isinstance(found, Path) else found
+    from asl_nb.capture.readers import read_landmarks
+    return read_landmarks(path, progress=True)[0]
 
 @app.command("open-set")
 def open_set_command(

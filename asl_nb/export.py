@@ -256,7 +256,8 @@ def describe_export(
         raise ValueError(f"the model has {model.settings['num_classes']} classes, received names: {len(classes)}")
     return {"format": ONNX_FORMAT, "classes": json.dumps(list(classes)), "landmark_count": str(NUM_LANDMARKS),
             "landmarks_used": json.dumps(list(model.preprocessing.point_landmarks)), "manifest": manifest_id or "",
-            "temperature": repr(float(model.temperature)), "data_kind": model.data_kind or "",
+            "temperature": repr(float(model.temperature)), "known_threshold": json.dumps(model.known_threshold),
+            "data_kind": model.data_kind or "",
             "max_len": str(model.settings["max_len"]), "quantized": quantize or "",
             **{f"contract.{name}": text for name, text in CONTRACT.items()}}
 
@@ -276,6 +277,7 @@ class OnnxModel(nn.Module):
         super().__init__()
         self.exported, self.session, self.metadata = exported, exported.session, exported.metadata
         self.classes, self.settings, self.temperature = exported.classes, exported.settings, exported.temperature
+        self.known_threshold = exported.known_threshold
         self.data_kind, self.manifest_id = exported.data_kind, exported.manifest_id
 
     def forward(self,

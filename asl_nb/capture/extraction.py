@@ -8,6 +8,7 @@ __all__ = ['Record', 'KILLED', 'ExtractionConfig', 'read_source', 'cut_clip', 'E
 # %% ../../nbs/capture/09_extraction.ipynb #c003
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -18,8 +19,8 @@ import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .extractor import clip_notes, draw_over, extract_video, extractor_facts, load_holistic, seen_shares
-from .keypoints import read_keypoints, read_pose
+from .extractor import clip_notes, draw_over, extractor_facts, load_holistic, seen_shares
+from .readers import FROM_IMAGES, Reading, ReadingConfig, read_landmarks
 from .recordings import (Labelling, Labels, Recordings, Source, clip_id, file_clips, find_sources,
                                        only_writer)
 from .segments import find_segments
@@ -28,45 +29,31 @@ from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from ..data.clips import MAX_FRAMES, check_coordinates, read_clip
+from ..data.resampling import FPS
 from ..data.store import processes
 
 # %% ../../nbs/capture/09_extraction.ipynb #extrac01
 @dataclass(frozen=True)
-class ExtractionConfig:
-    "How recordings become clips. Raises `InputError` for values that make no sense."
-    frames_per_second:float|None=30 # of the clips; None = as recorded
-    largest_side:int|None=1280 # larger images are shrunk to so many pixels first; None = never
-    mirrored:bool=False # the videos are mirror images, as selfie cameras save them
+class ExtractionConfig(ReadingConfig):
+    "How recordings become clips: how they are read, and whether they are cut."
     segment:bool=False # cut each recording where the hands rest; all pieces show the same sign
-
-    def __post_init__(self) -> None:
-        rate, side = self.frames_per_second, self.largest_side
-        if rate is not None and not 1 <= rate <= 1000:
-            raise InputError(f"frames_per_second: must lie between 1 and 1000, received {rate}; 30 is usual")
-        if side is not None and side < 64:
-            raise InputError(f"largest_side: must be at least 64, received {side}; 1280 is usual")
 
 # %% ../../nbs/capture/09_extraction.ipynb #c078
 def read_source(
     source:Source,
     config:ExtractionConfig=ExtractionConfig(),
-    clip:np.ndarray|None=None, # keypoints, where they are read already
+    reading:Reading|None=None, # where it is read already
     progress:bool=False, # show a progress bar over the frames of a video
 ) -> tuple[np.ndarray, dict[str, Any], list[slice]]: # standard clip `(T, 543, 3)`, facts, its pieces
     "The landmarks of one recording, and where to cut them. Raises `InputError` if they cannot be used."
     path, rate = source.path, config.frames_per_second
-    seconds:np.ndarray|None = None
-    facts:dict[str, Any] = {}
-    if source.kind == "video":
-        clip, seconds, facts = extract_video(path, rate, config.largest_side, config.mirrored, progress=progress)
-    elif source.kind == "pose": clip, seconds, facts = read_pose(path, rate)
-    elif clip is None: clip = read_keypoints(path)
+    clip, seconds, facts = reading or read_landmarks(path, config, source.kind, progress, source.span)
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} frames; record one person, in good light")
     rate = rate or 30
     if seconds is not None and len(seconds) > 1: rate = 1/float(np.median(np.diff(seconds)))
     known = {"frames": len(clip), "frames_per_second": None if seconds is None else round(rate, 3),
-             "seen": seen_shares(clip), "notes": clip_notes(clip)}
+             "seen": seen_shares(clip), "notes": facts.get("notes", []) + clip_notes(clip)}
     pieces = cut_clip(clip, path, rate, config.segment)
     for piece in pieces: check_coordinates(path, clip[piece])
     return clip, facts | known, pieces
@@ -98,10 +85,11 @@ def _work(
     "A recording becomes clips on disk."
     record:Record = {"source": source.name, "kind": source.kind, **labels._asdict()}
     try:
-        clip = read_keypoints(source.path) if source.kind == "keypoints" else None
-        record["id"] = source.content_id() if clip is None else clip_id(clip)
+        whole = source.kind == "keypoints" and source.span is None
+        reading = read_landmarks(source.path, config, source.kind) if whole else None
+        record["id"] = source.content_id() if reading is None else clip_id(reading[0])
         if known.get(record["id"]) == labels.participant: return record | {"kept": True}
-        clip, facts, pieces = read_source(source, config, clip, progress)
+        clip, facts, pieces = read_source(source, config, reading, progress)
     except InputError as error: return record | {"fault": str(error)}
     except Exception as error: # whatever a decoder may raise
         return record | {"fault": readable(f"{source.path}: {type(error).__name__}: {error}")}
@@ -145,10 +133,19 @@ class Extraction:
     faults:dict[str, str] = field(default_factory=dict) # recording -> why it gave no clip
     notes:dict[str, list[str]] = field(default_factory=dict) # recording -> what is odd about it
     participants:tuple[str, ...]=() # all in the dataset
+    remarks:list[str] = field(default_factory=list) # what is lost or assumed, in sentences
 
     def __repr__(self) -> str:
         return (f"Extraction: {self.clips} new clips, {self.kept} recordings kept, {len(self.faults)} without a clip, "
                 f"{len(self.notes)} odd; participants: {', '.join(self.participants)}")
+
+def _remarks(records:list[Record]) -> list[str]:
+    "What recordings lack: times, depth, a face."
+    timeless = sum(record.get("frames_per_second") is None for record in records)
+    lines = [f"{timeless} recordings have no times; their frames are taken to be {FPS} a second"]*(timeless > 0)
+    for detector, count in Counter(record.get("detector", "") for record in records).items():
+        if detector: lines.append(f"{count} recordings are by {detector}: they have no depth (z is 0) and no face")
+    return lines
 
 def _check_settings(
     made:Recordings, config:ExtractionConfig,
@@ -186,9 +183,10 @@ class _Run:
         "Records as they get ready: keypoints first, because they are soon read; then videos."
         workers, more = jobs or joblib.cpu_count(), (self.made.folder, self.config, self.known)
         threads = joblib.Parallel(n_jobs=workers, prefer="threads", return_as="generator", batch_size=8)
-        yield from threads(joblib.delayed(_work)(*task, *more) for task in self.tasks if task[0].kind != "video")
+        found = [task for task in self.tasks if task[0].kind not in FROM_IMAGES]
+        yield from threads(joblib.delayed(_work)(*task, *more) for task in found)
         bar = progress and len(self.tasks) == 1
-        videos = [(*task, *more, bar) for task in self.tasks if task[0].kind == "video"]
+        videos = [(*task, *more, bar) for task in self.tasks if task[0].kind in FROM_IMAGES]
         for (source, labels, *_), record in _read_videos(videos, _work, max(min(workers, len(videos)), 1)):
             known = {"source": source.name, "kind": source.kind, **labels._asdict()}
             yield record or known | {"fault": f"{source.path}: {KILLED}"}
@@ -230,7 +228,7 @@ def _collect(run:_Run, jobs:int|None, progress:bool) -> None:
 
 # %% ../../nbs/capture/09_extraction.ipynb #c082
 def extract(
-    sources:str|os.PathLike[str]|Sequence[str|os.PathLike[str]], # a video, a .pose file, a folder; or several
+    sources:str|os.PathLike[str]|Sequence[str|os.PathLike[str]], # whatever `KINDS` has, or a folder; or several
     out:str|os.PathLike[str], # the dataset to make, or to add to
     labelling:Labelling=Labelling(), # what the recordings show, and who signs
     config:ExtractionConfig=ExtractionConfig(), # how they become clips
@@ -243,20 +241,21 @@ def extract(
         raise InputError(f"jobs: must be at least 1, received {jobs}; leave it out to use every core")
     found, folder = find_sources(sources), Path(out)
     kinds = {source.kind for source in found}
-    if "video" in kinds: load_library("cv2"), load_holistic()
+    if looking := not kinds.isdisjoint(FROM_IMAGES): load_library("cv2"), load_holistic()
     if "pose" in kinds: load_library("pose_format")
     result, tasks, _ = Extraction(folder), [], labelling.table # a table that cannot be read stops everything
     for source in found:
-        try: tasks.append((source, labelling(source)))
+        try: tasks += labelling.parts(source)
         except InputError as error: result.faults[readable(source.name)] = str(error)
     made = Recordings(folder)
     with only_writer(folder):
-        _check_settings(made, config, extractor_facts() if "video" in kinds else made.extractor, overwrite)
-        _collect(_Run(made, tasks, config, result), jobs, progress)
+        _check_settings(made, config, extractor_facts() if looking else made.extractor, overwrite)
+        _collect(run := _Run(made, tasks, config, result), jobs, progress)
     if not result.clips + result.kept: # what earlier calls have filed is no success of this one
         first = next(iter(result.faults.values()))
         raise InputError(f"{folder}: none of the {len(found)} recordings gave a clip; the first: {first}")
     result.participants = tuple(dict.fromkeys(made.table().participant_id))
+    result.remarks = _remarks([made.known[identity] for identity in run.names])
     return result
 
 # %% ../../nbs/capture/09_extraction.ipynb #bc584f7a

@@ -26,12 +26,12 @@ FORMATS = ("3gp,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp4,mpeg
            "yuv4mpegpipe") # as the decoder calls them; no playlist among them
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8",
          "OPENCV_FFMPEG_CAPTURE_OPTIONS": f"protocol_whitelist;file|format_whitelist;{FORMATS}",
-         "OPENCV_LOG_LEVEL": "SILENT", "GLOG_minloglevel": "2"}
+         "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_IO_MAX_IMAGE_PIXELS": str(8192*4320), "GLOG_minloglevel": "2"}
 
 def load_library(
     name:str, # such as "cv2"
 ) -> Any: # the imported module
-    "Import `cv2`, `mediapipe`, `pose_format` or `anywidget`. Raises `InputError` that says how to get it."
+    "Import `cv2`, `mediapipe`, `pose_format`, `pympi` or `anywidget`. Raises `InputError` that says how to get it."
     for variable, value in QUIET.items(): os.environ.setdefault(variable, value)
     try: return import_module(name)
     except ImportError as error:

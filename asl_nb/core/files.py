@@ -29,7 +29,8 @@ FILE_LIMITS = { # kind of file -> bytes it may have
     "clip": 128*MB, "table": 128*MB, "sign map": 4*MB, "list": 4*MB, "settings": 4*MB, "manifest": 32*MB,
     "record": 64*MB, "result": 128*MB, "weights": 1000*MB, "checkpoint": 4000*MB, "exported model": 250*MB,
     "spotter": 64*MB, "store summary": MB, "store index": 1000*MB, "packed clips": 10**15, "key points": MB//10,
-    "key point clip": 256*MB, "frame of OpenPose": MB, "pose": 128*MB, "video": 10**12}
+    "key point clip": 256*MB, "frame of OpenPose": MB, "image": 64*MB,
+    "pose": 128*MB, "video": 10**12}
 
 def check_input(
     path:str|os.PathLike[str],

@@ -8,12 +8,12 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'about', 'shown', 'option_of', 'training_options', 'takes_training_options', 'full_command', 'read_config',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
-           'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses',
-           'predict_command', 'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights',
-           'export_command', 'say_legend', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
-           'open_recognizer', 'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command',
-           'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
-           'bench_command']
+           'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
+           'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command', 'synthesize_command',
+           'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend', 'explain_command',
+           'spotter_class', 'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate',
+           'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
+           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -379,6 +379,37 @@ def warn_if_synthetic(network:"ASLModel|ExportedModel") -> None:
     if network.data_kind == "synthetic":
         say("this model was trained on synthetic signers and does not recognise ASL", err=True)
 
+# %% ../nbs/92_cli.ipynb #extr0002
+def note_other_extractor(
+    model:Path, # a file of a run
+    used:Iterable[str], # what found the landmarks, as `extractor_line` says it
+) -> None:
+    "Say that a model meets landmarks of another program than it was trained on."
+    from asl_nb.training.manifest import manifest_beside
+    manifest = manifest_beside(model)
+    trained = manifest.reproduction.extractors if manifest else []
+    others = [name for name in used if name not in trained]
+    if trained and others:
+        say(f"these landmarks are by {'; '.join(others)}, and this model was trained on those by "
+            f"{'; '.join(trained)}: they differ, and its answers may be worse", err=True)
+
+def extractor_here() -> list[str]:
+    "The program that finds landmarks on this machine, as `extractor_line` says it."
+    from asl_nb.capture.extractor import extractor_facts
+    from asl_nb.data.layout import extractor_line
+    return [extractor_line(extractor_facts())]
+
+def read_for(
+    model:Path,
+    path:Path, # whatever can be read
+) -> Any: # a `Reading`
+    "A recording; says so if another program found its landmarks than those that the model was trained on."
+    from asl_nb.capture.readers import read_landmarks
+    clip, seconds, facts = read_landmarks(path, progress=True)
+    if "pictures" in facts: note_other_extractor(model, extractor_here())
+    elif "detector" in facts: note_other_extractor(model, [facts["detector"]])
+    return clip, seconds, facts
+
 # %% ../nbs/92_cli.ipynb #c015s
 def describe_scores(result:"Evaluation") -> Iterable[str]:
     "An evaluation in lines for a person: overall, per participant, per sign."
@@ -404,6 +435,7 @@ def evaluate_command(
 ) -> None:
     "Score a model on a folder: overall, per sign, per participant."
     from asl_nb.core.names import parse_names
+    from asl_nb.data.layout import extractors_of
     from asl_nb.evaluation.scores import evaluate_folder, load_evaluation_clips
     from asl_nb.export import open_model
     network, classes = open_model(model)
@@ -419,20 +451,23 @@ def evaluate_command(
         result, page = examined.scores, write_report(examined, report)
         say(f"report: {page}", err=True)
     warn_of_known_signers(model, result.per_participant)
+    note_other_extractor(model, extractors_of(data))
     if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind}))
     for line in describe_scores(result): say(line)
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017
-def landmarks_of(path:Path) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the standard picture, and what is odd about it
-    "What `predict` can take: whatever can be read. Raises `InputError` if nobody is seen in it."
+def landmarks_of(
+    model:Path, # that is to look at them
+    path:Path, # whatever can be read
+) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the standard picture, and what is odd about it
+    "What `predict` can take. Raises `InputError` if nobody is seen in it."
     from asl_nb.data.clips import ZEROS, a_hand_is_seen, read_recording, somebody_is_seen
     if path.suffix.lower() == ".parquet": # without what looks for landmarks, which loads slowly
         clip, _, zeros = read_recording(path)
         notes = [ZEROS.format(zeros, len(clip))] if zeros else []
     else:
-        from asl_nb.capture.readers import read_landmarks
-        clip, _, facts = read_landmarks(path, progress=True)
+        clip, _, facts = read_for(model, path)
         notes = facts.get("notes", [])
     if not somebody_is_seen(clip): raise InputError(f"{path}: nobody is seen in it; look at it, or record it again")
     return clip, notes if a_hand_is_seen(clip) else [*notes, "no hand is seen in any of its frames"]
@@ -465,7 +500,7 @@ def predict_command(
     opened, faults = open_for_prediction(model), 0
     warn_if_synthetic(opened[0])
     for path in clips:
-        try: clip, notes = landmarks_of(path)
+        try: clip, notes = landmarks_of(model, path)
         except InputError as error:
             faults += 1
             say(f"asl-nb: {error}", err=True)
@@ -516,7 +551,7 @@ def enrol_command(
         raise InputError(f"{target}: is there already; name it as the model to add to it, or give another --out")
     check_output(target)
     if remove: network, classes = remove_enrolled(network, classes, sign)
-    else: network, classes = enrol(network, classes, sign, [landmarks_of(clip)[0] for clip in clips], by)
+    else: network, classes = enrol(network, classes, sign, [landmarks_of(model, clip)[0] for clip in clips], by)
     save_model(target, network, classes)
     count = "removed" if remove else f"enrolled from {len(clips)} recording{'s'*(len(clips) != 1)}"
     say(f"{sign} {count}; {target} knows {len(classes)} signs")
@@ -585,7 +620,7 @@ def explain_command(
     network, classes = load_weights(model)
     warn_if_synthetic(network)
     check_output(out)
-    landmarks, notes = landmarks_of(clip)
+    landmarks, notes = landmarks_of(model, clip)
     for note in notes: say(f"note on {clip}: {note}", err=True)
     found = explain(network, classes, landmarks, sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")
@@ -670,11 +705,11 @@ def annotate_recording(
     told:"Callable[[Event], str]", # an event as a line
 ) -> None:
     "The signs of a whole recording, as lines and as annotations for ELAN."
-    from asl_nb.capture.readers import FROM_IMAGES, kind_of, read_landmarks
+    from asl_nb.capture.readers import FROM_IMAGES, kind_of
     from asl_nb.live.elan import recognise_clip
     check_output(eaf) # before minutes of work
     recognizer = open_recognizer(model)
-    clip, seconds, _ = read_landmarks(path, progress=True)
+    clip, seconds, _ = read_for(model, path)
     events = recognise_clip(recognizer, clip, seconds)
     for event in events: say(told(event))
     annotate(eaf, events, path if path.is_file() and kind_of(path) in FROM_IMAGES else None)
@@ -712,6 +747,7 @@ def live_command(
     def report(event:"Event") -> None:
         events.append(event)
         say(told(event))
+    note_other_extractor(model, extractor_here())
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:

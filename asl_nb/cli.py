@@ -11,7 +11,7 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
            'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command', 'synthesize_command',
            'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend', 'explain_command',
-           'spotter_class', 'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate',
+           'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer', 'annotate',
            'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
            'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
@@ -674,6 +674,13 @@ def event_json(event:"Event") -> str:
         found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
     return json_line(found)
 
+def told_facts(video:Path) -> dict[str, Any]:
+    "What a video says of itself; what is odd about it is said first."
+    from asl_nb.capture.video import video_facts
+    facts = video_facts(video)
+    for note in facts["notes"]: say(f"note on {video}: {note}", err=True)
+    return facts
+
 # %% ../nbs/92_cli.ipynb #elan0002
 def open_recognizer(
     model:Path,
@@ -734,20 +741,19 @@ def live_command(
 
     Keys in the window: q quit, l landmarks, m mirror, s snapshot, c clear."""
     from asl_nb.capture.extractor import LandmarkExtractor
-    from asl_nb.capture.video import VideoWriter, plausible_rate, read_video, video_facts
+    from asl_nb.capture.video import VideoWriter, plausible_rate, read_video
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
     model, video = model_and_video(files)
     recognizer = open_recognizer(model, spotter, least)
     for path in filter(None, (out, eaf)): check_output(path) # before the work
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
-    facts = video_facts(video) if video else {}
-    for note in facts.get("notes", []): say(f"note on {video}: {note}", err=True)
+    facts = told_facts(video) if video else {}
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
     events:list[Event] = []
+    note_other_extractor(model, extractor_here())
     def report(event:"Event") -> None:
         events.append(event)
         say(told(event))
-    note_other_extractor(model, extractor_here())
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:

@@ -57,14 +57,21 @@ class Classifier(nn.Module):
         self.dropout = LateDropout(p=late_dropout, start_step=dropout_step)
         self.output = nn.Linear(dim, num_classes)
 
+    def embed(self, x:Tensor, mask:Tensor|None=None) -> Tensor:
+        "One vector for the whole clip, `(B, C)`: all that the scores are computed from."
+        pooled = torch.cat([masked_mean(x, mask), masked_max(x, mask), self.attention_pooling(x, mask)], -1)
+        return nn.functional.silu(self.norm(self.hidden(pooled)))
+
+    def score(self, embedding:Tensor) -> Tensor:
+        "Logits `(B, K)`."
+        logits:Tensor = self.output(self.dropout(embedding))
+        return logits
+
     def forward(self,
         x:Tensor, # `(B, T, C)`
         mask:Tensor|None=None, # `(B, T)`
     ) -> Tensor: # `(B, K)`
-        pooled = torch.cat([masked_mean(x, mask), masked_max(x, mask), self.attention_pooling(x, mask)], -1)
-        hidden = nn.functional.silu(self.norm(self.hidden(pooled)))
-        logits:Tensor = self.output(self.dropout(hidden))
-        return logits
+        return self.score(self.embed(x, mask))
 
 # %% ../../nbs/network/10_model.ipynb #c012
 @dataclass(frozen=True)
@@ -160,15 +167,16 @@ class ASLModel(nn.Module):
         self.dropout = AdaptiveDropout(*adaptive_dropout)
         self.classifier = Classifier(dim, num_classes, dropout_step, late_dropout)
 
+    def embed(self, features:Tensor, mask:Tensor) -> Tensor:
+        "From the features of the preprocessing `(B, T, features)` and the mask to one vector for each clip, `(B, C)`."
+        for block in (self.stem, *self.blocks.values()): features = block(features, mask)
+        return self.classifier.embed(self.dropout(nn.functional.silu(self.top(features, mask))), mask)
+
     def forward(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen
         lengths:Tensor|None=None, # `(B,)` real frames of each clip; None: all are real
     ) -> Tensor: # logits `(B, K)`
-        x, mask = self.preprocessing(landmarks, lengths)
-        x = self.stem(x, mask)
-        for block in self.blocks.values(): x = block(x, mask)
-        logits:Tensor = self.classifier(self.dropout(nn.functional.silu(self.top(x, mask))), mask)
-        return logits
+        return self.classifier.score(self.embed(*self.preprocessing(landmarks, lengths)))
 
 # %% ../../nbs/network/10_model.ipynb #c018
 def count_parameters(

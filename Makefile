@@ -57,7 +57,7 @@ docs/demo/vendor/ready: docs/vendor_demo.sh docs/npm.sh
 docs/_static/vendor/ready: docs/vendor_site.sh docs/npm.sh
 	sh docs/vendor_site.sh
 
-docs/demo/data/demo.json: .venv/everything
+docs/demo/data/demo.json: .venv/everything docs/demo/build.py $(wildcard asl_nb/assets/*.pth asl_nb/assets/*.npz)
 	$(BIN)/python docs/demo/build.py page
 
 docs: docs/demo/vendor/ready docs/demo/data/demo.json docs-pages ## the site, with the page that recognises signs in the browser, in _docs/

@@ -8,10 +8,12 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'about', 'shown', 'option_of', 'training_options', 'takes_training_options', 'full_command', 'read_config',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
-           'warn_if_synthetic', 'describe_scores', 'evaluate_command', 'landmarks_of', 'predict_command',
-           'synthesize_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
-           'evaluate_stream_command', 'event_json', 'live_command', 'extract_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
+           'evaluate_command', 'describe_guesses', 'predict_command', 'synthesize_command', 'enrol_command', 'as_array',
+           'open_set_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
+           'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command',
+           'extract_command', 'convert_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
+           'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import typer
 import typer.main
@@ -37,11 +39,12 @@ from .core.files import atomic_write, check_input, check_output, read_input, rea
 if TYPE_CHECKING:
     from dataclasses import Field
 
+    import numpy as np
     import pandas as pd
 
-    from asl_nb.evaluation.prediction import ExportedModel
+    from asl_nb.evaluation.prediction import ExportedModel, Guesses
     from asl_nb.evaluation.scores import Evaluation
-    from asl_nb.live.recognizer import Event
+    from asl_nb.live.recognizer import Event, Recognizer
     from asl_nb.network.model import ASLModel
     from asl_nb.training.configuration import TrainingConfig
     from asl_nb.training.trainer import TrainingRun
@@ -317,8 +320,8 @@ def crossval_command(
     "Train and test over signer-disjoint folds, and print a table."
     from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
-    from asl_nb.training.crossval import (cross_validate, crossval_table, list_runs, list_signs,
-                                           note_cross_validation)
+    from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
+                                          note_cross_validation)
     changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
     for path in filter(None, (table, signs)): check_output(path)
     numbers = parse_names(seeds)
@@ -335,7 +338,7 @@ def crossval_command(
     if signs is not None: write_csv(signs, list_signs(results))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
-    for line in ["", *table_lines(summary)]: say(line)
+    for line in ["", *table_lines(summary), *describe_choice(runs)]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c015
 ModelFile = Annotated[Path, typer.Argument(help="the .pth file of a training run, or an .onnx file made from it")]
@@ -377,6 +380,37 @@ def warn_if_synthetic(network:"ASLModel|ExportedModel") -> None:
     if network.data_kind == "synthetic":
         say("this model was trained on synthetic signers and does not recognise ASL", err=True)
 
+# %% ../nbs/92_cli.ipynb #extr0002
+def note_other_extractor(
+    model:Path, # a file of a run
+    used:Iterable[str], # what found the landmarks, as `extractor_line` says it
+) -> None:
+    "Say that a model meets landmarks of another program than it was trained on."
+    from asl_nb.training.manifest import manifest_beside
+    manifest = manifest_beside(model)
+    trained = manifest.reproduction.extractors if manifest else []
+    others = [name for name in used if name not in trained]
+    if trained and others:
+        say(f"these landmarks are by {'; '.join(others)}, and this model was trained on those by "
+            f"{'; '.join(trained)}: they differ, and its answers may be worse", err=True)
+
+def extractor_here() -> list[str]:
+    "The program that finds landmarks on this machine, as `extractor_line` says it."
+    from asl_nb.capture.extractor import extractor_facts
+    from asl_nb.data.layout import extractor_line
+    return [extractor_line(extractor_facts())]
+
+def read_for(
+    model:Path,
+    path:Path, # whatever can be read
+) -> Any: # a `Reading`
+    "A recording; says so if another program found its landmarks than those that the model was trained on."
+    from asl_nb.capture.readers import read_landmarks
+    clip, seconds, facts = read_landmarks(path, progress=True)
+    if "pictures" in facts: note_other_extractor(model, extractor_here())
+    elif "detector" in facts: note_other_extractor(model, [facts["detector"]])
+    return clip, seconds, facts
+
 # %% ../nbs/92_cli.ipynb #c015s
 def describe_scores(result:"Evaluation") -> Iterable[str]:
     "An evaluation in lines for a person: overall, per participant, per sign."
@@ -402,6 +436,7 @@ def evaluate_command(
 ) -> None:
     "Score a model on a folder: overall, per sign, per participant."
     from asl_nb.core.names import parse_names
+    from asl_nb.data.layout import extractors_of
     from asl_nb.evaluation.scores import evaluate_folder, load_evaluation_clips
     from asl_nb.export import open_model
     network, classes = open_model(model)
@@ -417,20 +452,22 @@ def evaluate_command(
         result, page = examined.scores, write_report(examined, report)
         say(f"report: {page}", err=True)
     warn_of_known_signers(model, result.per_participant)
+    note_other_extractor(model, extractors_of(data))
     if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind}))
     for line in describe_scores(result): say(line)
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017
-def landmarks_of(path:Path) -> Any: # a parquet file as it is, or `(T, 543, 3)` in the standard picture
-    "What `predict` can take: whatever can be read."
-    if path.suffix.lower() == ".parquet": return path
-    from asl_nb.capture.readers import read_landmarks
-    return read_landmarks(path, progress=True)[0]
+def describe_guesses(guesses:"Guesses") -> str:
+    "Guesses in a line for a person."
+    line = "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses)
+    return line if guesses.known else f"unknown sign (nearest: {line})"
 
 @app.command("predict")
 def predict_command(
     files:FilesOrNone=None,
+    eaf:Annotated[Path|None, typer.Option(
+        help="find the signs in one long recording, and write them to this file for ELAN, .eaf")]=None,
     as_json:Json=False,
 ) -> None:
     "The five best guesses for each clip: parquet files in asl-signs format, videos, .pose files, or whatever is read."
@@ -438,13 +475,20 @@ def predict_command(
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
     from asl_nb.evaluation.prediction import open_for_prediction, predict
     model, clips = model_and_rest(files)
+    if eaf is not None:
+        from asl_nb.live.app import event_line
+        if clips[1:]: raise InputError(f"{clips[1]}: with --eaf one recording at a time; leave it out")
+        return annotate_recording(clips[0], model, eaf, event_json if as_json else event_line)
     opened = open_for_prediction(model)
     warn_if_synthetic(opened[0])
     for path in clips:
-        guesses = predict(landmarks_of(path), opened)
-        if as_json: say(json_line({"clip": str(path), "guesses": [asdict(guess) for guess in guesses]}))
-        else: say(f"{path}  " + "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses))
+        landmarks = path if path.suffix.lower() == ".parquet" else read_for(model, path)[0]
+        guesses = cast("Guesses", predict(landmarks, opened))
+        if as_json: say(json_line({"clip": str(path), "known": guesses.known, "familiarity": guesses.familiarity,
+                                   "guesses": [asdict(guess) for guess in guesses]}))
+        else: say(f"{path}  {describe_guesses(guesses)}")
 
+# %% ../nbs/92_cli.ipynb #c017s
 @app.command("synthesize")
 def synthesize_command(
     folder:Annotated[Path, typer.Argument(help="folder to make")],
@@ -457,6 +501,59 @@ def synthesize_command(
     from asl_nb.data.synthetic import write_synthetic
     write_synthetic(folder, signers=signers, clips_per_sign=clips_per_sign, seed=seed, signs=ASL25)
     say(f"{signers*clips_per_sign*len(ASL25)} synthetic clips in {folder}")
+
+# %% ../nbs/92_cli.ipynb #enr02
+@app.command("enrol")
+def enrol_command(
+    files:FilesOrNone=None,
+    sign:Annotated[str, typer.Option(help="name of the new sign")]="",
+    by:Annotated[str, typer.Option(help="who recorded it; kept in the file")]="",
+    out:Annotated[Path|None, typer.Option(
+        help="model file to write; not given: the model itself, or my_signs.pth beside the one in the box")]=None,
+    remove:Annotated[bool, typer.Option("--remove", help="take the sign out again; no recordings are needed")]=False,
+) -> None:
+    "Add a sign to a model from a few recordings (three are good), without training; or list those that were added."
+    from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX
+    from asl_nb.network.enrolment import enrol, remove_enrolled
+    from asl_nb.network.weights import save_model
+    model, clips = model_and_rest(files)
+    network, classes = load_weights(model)
+    if not sign:
+        if clips: raise InputError("--sign: give the name of the new sign")
+        for name, who in network.enrolled.items(): say(f"{name}  recorded by {who or 'somebody'}")
+        return None if network.enrolled else say("no sign was enrolled")
+    target = out or (Path("my_signs.pth") if model == MODEL_IN_THE_BOX else model)
+    if out is None and model == MODEL_IN_THE_BOX and target.exists():
+        raise InputError(f"{target}: is there already; name it as the model to add to it, or give another --out")
+    check_output(target)
+    if remove: network, classes = remove_enrolled(network, classes, sign)
+    else: network, classes = enrol(network, classes, sign, [as_array(clip) for clip in clips], by)
+    save_model(target, network, classes)
+    count = "removed" if remove else f"enrolled from {len(clips)} recording{'s'*(len(clips) != 1)}"
+    say(f"{sign} {count}; {target} knows {len(classes)} signs")
+
+# %% ../nbs/92_cli.ipynb #enr03
+def as_array(path:Path) -> "np.ndarray": # `(T, 543, 3)`
+    "A clip from whatever can be read."
+    from asl_nb.capture.readers import read_landmarks
+    return read_landmarks(path, progress=True)[0]
+
+@app.command("open-set")
+def open_set_command(
+    data:Annotated[str, typer.Option(help="folder of clips, or several with semicolons between")],
+    out:Annotated[Path, typer.Option(help="folder for the tables of each fold")],
+    folds:Annotated[str, typer.Option(help="test signers of each fold, or how many folds")]="4",
+    parts:Annotated[int, typer.Option(help="each fold leaves out one of so many parts of the signs", min=2)]=3,
+    outsiders:Annotated[str, typer.Option(help="folders of other signs, with semicolons between")]="",
+    seed:Annotated[int, typer.Option(help="of the training")]=42,
+    changed:Annotated[list[str], typer.Option("--set", help="field=value of the configuration")]=[],
+) -> None:
+    "Train without some signs and signers: are they noticed as unknown, and learned from a few recordings?"
+    from asl_nb.training.open_set import enrolment_table, measure_open_set, open_set_table
+    changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
+    seen, enrolled = measure_open_set(data, folds, out, parts, outsiders, changes, seed)
+    for table in (open_set_table(seen).set_index("fold"), enrolment_table(enrolled)):
+        for line in [*table_lines(table), ""]: say(line)
 
 # %% ../nbs/92_cli.ipynb #c017b
 def load_weights(path:Path) -> "tuple[ASLModel, tuple[str, ...]]":
@@ -523,6 +620,7 @@ def evaluate_stream_command(
     minutes:Annotated[float, typer.Option(help="of stream, of every signer and for each camera", min=.1)]=2.,
     spotter:SpotterName="learned",
     seed:Annotated[int, typer.Option(help="same seed, same streams")]=0,
+    with_unknown:Annotated[bool, typer.Option(help="signs that the model does not know come, too")]=False,
     skip_bad:Annotated[bool, typer.Option(help="go on without clips that cannot be read")]=False,
     as_json:Json=False,
 ) -> None:
@@ -534,7 +632,8 @@ def evaluate_stream_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
-    table = evaluate_streams(network, classes, clips, minutes, spotter_class(spotter), seed=seed)
+    table = evaluate_streams(network, classes, clips, minutes, spotter_class(spotter), seed=seed,
+                             with_unknown=with_unknown)
     if as_json: return say(plain(table).to_json(orient="index"))
     for line in table_lines(table.T): say(line)
 
@@ -549,6 +648,46 @@ def event_json(event:"Event") -> str:
         found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
     return json_line(found)
 
+# %% ../nbs/92_cli.ipynb #elan0002
+def open_recognizer(
+    model:Path,
+    spotter:str="learned", # or "motion"
+    least:float|None=None, # probability of a sign that is named; None: the usual one
+) -> "Recognizer":
+    "A recogniser with its model; warns of one that knows no people."
+    from asl_nb.export import open_model
+    from asl_nb.live.recognizer import Recognizer, SegmentationConfig
+    network, classes = open_model(model)
+    warn_if_synthetic(network)
+    segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
+    return Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
+
+def annotate(
+    eaf:Path, # the file to write
+    events:"list[Event]",
+    media:Path|None=None, # the video; None = there is none
+    origin:float=0., # the time of the first frame
+) -> None:
+    "Write the signs of a stream for ELAN, and say how many they are."
+    from asl_nb.live.elan import write_eaf
+    say(f"{write_eaf(eaf, events, media, origin)} signs in {eaf}", err=True)
+
+def annotate_recording(
+    path:Path, # whatever can be read
+    model:Path,
+    eaf:Path, # the file to write
+    told:"Callable[[Event], str]", # an event as a line
+) -> None:
+    "The signs of a whole recording, as lines and as annotations for ELAN."
+    from asl_nb.capture.readers import FROM_IMAGES, kind_of
+    from asl_nb.live.elan import recognise_clip
+    check_output(eaf) # before minutes of work
+    recognizer = open_recognizer(model)
+    clip, seconds, _ = read_for(model, path)
+    events = recognise_clip(recognizer, clip, seconds)
+    for event in events: say(told(event))
+    annotate(eaf, events, path if path.is_file() and kind_of(path) in FROM_IMAGES else None)
+
 # %% ../nbs/92_cli.ipynb #live1
 @app.command("live")
 def live_command(
@@ -559,6 +698,7 @@ def live_command(
     out:Annotated[Path|None, typer.Option(help="with --headless: also write the annotated video, .mp4")]=None,
     snapshots:Annotated[Path|None, typer.Option(help="folder for a labelled image of every probable sign")]=None,
     sure:Annotated[float, typer.Option(help="threshold: probability from which on an image is kept", min=0, max=1)]=.8,
+    eaf:Annotated[Path|None, typer.Option(help="also write the signs to this file for ELAN, .eaf")]=None,
     least:Annotated[float|None, typer.Option(
         help="threshold: probability of a sign that is named; not given: .3", min=0, max=1)]=None,
     spotter:SpotterName="learned",
@@ -569,18 +709,18 @@ def live_command(
     Keys in the window: q quit, l landmarks, m mirror, s snapshot, c clear."""
     from asl_nb.capture.extractor import LandmarkExtractor
     from asl_nb.capture.video import VideoWriter, read_video, video_facts
-    from asl_nb.export import open_model
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
-    from asl_nb.live.recognizer import Recognizer, SegmentationConfig
     model, video = model_and_video(files)
-    network, classes = open_model(model)
-    warn_if_synthetic(network)
+    recognizer = open_recognizer(model, spotter, least)
+    for path in filter(None, (out, eaf)): check_output(path) # before the work
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
     rate = video_facts(video)["stated_rate"] if video else 0
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
-    segmentation = SegmentationConfig() if least is None else SegmentationConfig(min_confidence=least)
-    recognizer = Recognizer(network, classes, spotter=spotter_class(spotter)(), segmentation=segmentation)
-    def report(event:"Event") -> None: say(told(event))
+    events:list[Event] = []
+    def report(event:"Event") -> None:
+        events.append(event)
+        say(told(event))
+    note_other_extractor(model, extractor_here())
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
@@ -588,6 +728,7 @@ def live_command(
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
+    if eaf is not None: annotate(eaf, events, video or out, session.first or 0)
     for path in session.saved: say(f"saved {path}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c019
@@ -596,8 +737,8 @@ def extract_command(
     sources:Annotated[list[Path], typer.Argument(help="videos, .pose files, keypoints, images, or folders of these")],
     out:Annotated[Path, typer.Option(help="dataset to make, or to add to")],
     sign:Annotated[str, typer.Option(
-        help="a name for all, by-folder, or a CSV file with the columns file and sign")]="by-folder",
-    participant:Annotated[str, typer.Option(help="who signs: a name for all, or by-folder")]="unknown",
+        help="a name for all, by-folder, by-name, or a table: CSV with file and sign, or as published")]="by-folder",
+    participant:Annotated[str, typer.Option(help="who signs: a name for all, by-folder or by-name")]="unknown",
     session:Annotated[str, typer.Option(help="a name for this round of recordings")]="1",
     mirrored:Annotated[bool, typer.Option(help="the videos are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each video where the hands rest")]=False,
@@ -621,6 +762,20 @@ def extract_command(
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
         f"{len(done.faults)} gave none")
     if overlay is not None: say(f"{len(write_overlays(sources, out, overlay))} images in {overlay}")
+
+# %% ../nbs/92_cli.ipynb #conv002
+@app.command("convert")
+def convert_command(
+    recordings:Annotated[list[Path], typer.Argument(metavar="CLIP...", help=(
+        "clips in asl-signs format, videos, keypoints, or whatever is read"))],
+    out:Annotated[Path, typer.Option(help="a folder; or, for one clip, a name that ends in .pose")],
+    mirrored:Annotated[bool, typer.Option(help="the recordings are mirror images, as selfie cameras save them")]=False,
+) -> None:
+    "Write clips as .pose files, for other programs that work with sign languages."
+    from asl_nb.capture.conversion import convert
+    from asl_nb.capture.readers import ReadingConfig
+    config = ReadingConfig(frames_per_second=None, mirrored=mirrored)
+    for path in convert(recordings, out, config, progress=True): say(str(path))
 
 # %% ../nbs/92_cli.ipynb #c019b
 @app.command("remove")
@@ -702,10 +857,11 @@ def runs_command(
 def card_command(
     model:Annotated[Path, typer.Argument(help="the .pth file of a training run, or its final manifest")],
     out:Annotated[Path|None, typer.Option(help="Markdown file to write; not given: beside the weights")]=None,
+    language:Annotated[str, typer.Option(help="sign language of the data, for example \"Korean Sign Language\"")]="",
 ) -> None:
     "Write a model card: use, data, scores for each signer, limits."
     from asl_nb.training.card import write_card
-    say(f"card: {write_card(model, out)}")
+    say(f"card: {write_card(model, out, language)}")
 
 # %% ../nbs/92_cli.ipynb #c023
 @app.command("pack")

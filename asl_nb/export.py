@@ -194,12 +194,14 @@ class OnnxEntrance(nn.Module):
         lengths:Tensor, # `(B,)`
         aspect:Tensor, # `()`, width / height of the images
     ) -> Tensor: # logits `(B, K)`
+        "One step after the other."
         preprocessing, selection = self.model.preprocessing, self.model.preprocessing.selection
         entered, wider = selection.enter(landmarks, lengths), aspect/ASPECT
         in_widths = torch.tensor([[1.], [0.], [1.]]) # x and z
         factor, offset = 1 + in_widths*(wider - 1), torch.tensor([[.5], [0.], [0.]])*(1 - wider)
         points, mask = selection.arrange(Points(entered.place*factor + offset, entered.seen), lengths)
-        return self.model.classifier.score(self.model.embed(preprocessing.describe(points), mask))
+        logits:Tensor = self.model.classifier(self.model.encode_features(preprocessing.describe(points), mask), mask)
+        return logits
 
 # %% ../nbs/90_export.ipynb #c021a
 def make_graph(
@@ -243,7 +245,8 @@ def describe_export(
         raise ValueError(f"the model has {model.settings['num_classes']} classes, received names: {len(classes)}")
     return {"format": ONNX_FORMAT, "classes": json.dumps(list(classes)), "landmark_count": str(NUM_LANDMARKS),
             "landmarks_used": json.dumps(list(model.preprocessing.point_landmarks)), "manifest": manifest_id or "",
-            "temperature": repr(float(model.temperature)), "data_kind": model.data_kind or "",
+            "temperature": repr(float(model.temperature)), "known_threshold": json.dumps(model.known_threshold),
+            "data_kind": model.data_kind or "",
             "max_len": str(model.settings["max_len"]), "quantized": quantize or "",
             **{f"contract.{name}": text for name, text in CONTRACT.items()}}
 
@@ -263,6 +266,7 @@ class OnnxModel(nn.Module):
         super().__init__()
         self.exported, self.session, self.metadata = exported, exported.session, exported.metadata
         self.classes, self.settings, self.temperature = exported.classes, exported.settings, exported.temperature
+        self.known_threshold = exported.known_threshold
         self.data_kind, self.manifest_id = exported.data_kind, exported.manifest_id
 
     def forward(self,

@@ -7,9 +7,10 @@ fetch() { # package, version, SHA-256 of its archive, folder to fill, files and 
   file=$(cd "$work" && npm pack --silent "$1@$2")
   echo "$3  $work/$file" | sha256sum -c --quiet -
   tar -xzf "$work/$file" -C "$work"
+  chmod -R u+rwX,go+rX "$work/package" # some packages hold files that only their owner may read
   mkdir -p "$4"
   folder=$4
   shift 4
-  for wanted in "$@"; do cp -r "$work/package/$wanted" "$folder/"; done
+  for wanted in "$@"; do cp -rf "$work/package/$wanted" "$folder/"; done
   rm -rf "$work/package"
 }

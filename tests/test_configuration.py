@@ -114,6 +114,7 @@ def test_the_guides_network_is_the_networks_default():
     ("dilations", (1, 3), lambda model: len(model.blocks["tcn"]) == 2),
     ("lstm_layers", 1, lambda model: sum(isinstance(part, nn.LSTM) for part in model.modules()) == 2),
     ("conv_blocks", 2, lambda model: len(model.blocks["conv"]) == 2),
+    ("stages", 2, lambda model: len(model.blocks) == 10),
     ("adaptive_dropout", (.3, .4, 2), lambda model: (model.dropout.p, model.dropout.final_p) == (.3, .4)),
     ("late_dropout", .5, lambda model: model.classifier.dropout.p == .5),
     ("block_dropout", .35, lambda model: .35 in {part.p for part in model.modules() if isinstance(part, nn.Dropout)}),

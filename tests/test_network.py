@@ -63,8 +63,9 @@ def test_epoch_and_step_reach_every_dropout_of_a_model():
     assert [int(module.step) for module in model.modules() if isinstance(module, LateDropout)] == [7, 7]
 
 
-@pytest.mark.parametrize("wrong", [dict(dilations=(1, 2)), dict(conv_blocks=0), dict(dropout_increase=.9),
-                                   dict(drop_path=1.), dict(num_heads=7), dict(kernel_size=4), dict(tcn_dropouts=(.1,)),
+@pytest.mark.parametrize("wrong", [dict(dilations=(1, 2)), dict(conv_blocks=0), dict(stages=0),
+                                   dict(dropout_increase=.9), dict(drop_path=1.), dict(num_heads=7),
+                                   dict(kernel_size=4), dict(tcn_dropouts=(.1,)),
                                    dict(adaptive_dropout=(.1, 1., 30))], ids=str)
 def test_numbers_that_no_block_can_have_are_refused(wrong):
     with pytest.raises(ValueError): ASLModel(num_classes=5, dim=16, **wrong)

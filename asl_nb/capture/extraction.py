@@ -47,7 +47,7 @@ def read_source(
 ) -> tuple[np.ndarray, dict[str, Any], list[slice]]: # standard clip `(T, 543, 3)`, facts, its pieces
     "The landmarks of one recording, and where to cut them. Raises `InputError` if they cannot be used."
     path, rate = source.path, config.frames_per_second
-    clip, seconds, facts = reading or read_landmarks(path, config, source.kind, progress)
+    clip, seconds, facts = reading or read_landmarks(path, config, source.kind, progress, source.span)
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} frames; record one person, in good light")
     rate = rate or 30
@@ -85,7 +85,8 @@ def _work(
     "A recording becomes clips on disk."
     record:Record = {"source": source.name, "kind": source.kind, **labels._asdict()}
     try:
-        reading = read_landmarks(source.path, config, source.kind) if source.kind == "keypoints" else None
+        whole = source.kind == "keypoints" and source.span is None
+        reading = read_landmarks(source.path, config, source.kind) if whole else None
         record["id"] = source.content_id() if reading is None else clip_id(reading[0])
         if known.get(record["id"]) == labels.participant: return record | {"kept": True}
         clip, facts, pieces = read_source(source, config, reading, progress)
@@ -244,7 +245,7 @@ def extract(
     if "pose" in kinds: load_library("pose_format")
     result, tasks, _ = Extraction(folder), [], labelling.table # a table that cannot be read stops everything
     for source in found:
-        try: tasks.append((source, labelling(source)))
+        try: tasks += labelling.parts(source)
         except InputError as error: result.faults[readable(source.name)] = str(error)
     made = Recordings(folder)
     with only_writer(folder):

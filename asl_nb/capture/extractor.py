@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,7 +106,7 @@ def seen_shares(
     "How much of a clip was seen."
     return {part: round(float((~np.isnan(clip[:, place.start, 0])).mean()), 3) for part, place in PARTS.items()}
 
-# %% ../../nbs/capture/02_extractor.ipynb #c042
+# %% ../../nbs/capture/02_extractor.ipynb #extract2
 def extract_images(
     path:Path, # of the recording, for messages
     images:Iterable[tuple[float, np.ndarray]], # seconds, and the image `(height, width, 3)` uint8, RGB
@@ -119,12 +120,14 @@ def extract_images(
         check_length(path, max(len(frames) + 1, moment*(frames_per_second or 0)))
         seconds.append(moment)
         frames.append(extractor(image))
+    if not frames: raise InputError(f"{path}: no image lies in the wanted part; correct its beginning and end")
     clip = np.stack(frames)
     if np.isnan(clip).all():
         raise InputError(f"{path}: nobody was found in its {len(clip)} images; "
                          "record one person, from the hips up, in good light")
     return clip, np.array(seconds)
 
+# %% ../../nbs/capture/02_extractor.ipynb #c042
 def extract_video(
     path:str|os.PathLike[str], # a video
     frames_per_second:float|None=30, # of the clip; None = as recorded
@@ -132,17 +135,20 @@ def extract_video(
     mirrored:bool=False, # the video is a mirror image, as selfie cameras save it
     extractor:Callable[[np.ndarray], np.ndarray]|None=None, # from image to frame; None = a `LandmarkExtractor`
     progress:bool=False, # show a progress bar over the frames
+    part:tuple[float, float]=(-math.inf, math.inf), # only images from the first to the second moment, in seconds
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts of the video
     "The landmarks of a video. Raises `InputError` if it cannot be read or shows nobody."
     if extractor is None:
         with LandmarkExtractor(mirrored) as own:
-            return extract_video(path, frames_per_second, largest_side, mirrored, own, progress)
+            return extract_video(path, frames_per_second, largest_side, mirrored, own, progress, part)
     path, facts = Path(path), video_facts(path)
     aspect = check_picture(path, (facts["width"], facts["height"]))
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)
     shown = progress_bar(images, path.name, total=max(expected, 0) or None, disable=not progress)
-    clip, seconds = extract_images(path, shown, extractor, frames_per_second)
+    wanted = (image for image in takewhile(lambda image: image[0] < part[1], shown) if image[0] >= part[0])
+    clip, seconds = extract_images(path, wanted, extractor, frames_per_second)
+    seconds -= seconds[0]
     pictures, last = len(clip), round(float(seconds[-1]), 3)
     clip, seconds = resample_clip(change_aspect(clip, aspect, inplace=True), seconds, frames_per_second)
     return clip, seconds, facts | {"pictures": pictures, "seconds": last}

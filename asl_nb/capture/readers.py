@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Reading', 'IMAGE_NAME', 'VIDEO_SUFFIXES', 'KINDS', 'FROM_IMAGES', 'ReadingConfig', 'image_files', 'read_image',
-           'read_images', 'extract_folder', 'Kind', 'kind_of', 'read_landmarks']
+           'read_images', 'extract_folder', 'Span', 'Kind', 'kind_of', 'read_landmarks']
 
 # %% ../../nbs/capture/05_readers.ipynb #c003
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from .extractor import LandmarkExtractor, extract_images, extract_video
 from .keypoints import array_claims, frame_files, read_keypoint_array, read_keypoints, read_pose
 from .skeletons import POINTS, openpose_frames, read_openpose, read_wholebody
-from .video import check_length, load_library, to_rgb
+from .video import check_length, load_library, to_rgb, video_facts
 from ..core.errors import InputError
 from ..core.files import open_input, read_input
 from ..core.progress import progress_bar
@@ -101,6 +102,30 @@ def extract_folder(
     facts = {"width": width, "height": height, "pictures": len(clip)}
     return resample_clip(change_aspect(clip, aspect, inplace=True), seconds, rate)[0], None, facts
 
+# %% ../../nbs/capture/05_readers.ipynb #reader16
+class Span(NamedTuple):
+    "The part of a recording in which a sign is made."
+    start:float=0 # seconds; or the number of the first frame, counted from 1
+    stop:float=math.inf # seconds; or the number of the last frame; infinite = the end
+    in_frames:bool=False # the numbers are those of frames
+
+    def __str__(self) -> str:
+        until = "the end" if math.isinf(self.stop) else f"{self.stop:g}"
+        return f"{'frames' if self.in_frames else 'seconds'} {self.start:g} to {until}"
+
+    def within(self,
+        frames:int, # of the recording; 0 = not known
+        rate:float, # its frames per second
+    ) -> tuple[tuple[float, float], list[str]]: # from which second to which, and a note where it does not fit
+        "Where the part lies."
+        count = frames if self.in_frames else frames/rate
+        last = self.stop if self.in_frames and not math.isinf(self.stop) else self.start
+        if frames and last > count*1.02 + 1:
+            note = f"{self} lie beyond its end: it is taken as a whole, as cut already"
+            return (-math.inf, math.inf), [note]
+        if not self.in_frames: return (self.start, self.stop), []
+        return ((self.start - 1.5)/rate, (self.stop - .5)/rate), []
+
 # %% ../../nbs/capture/05_readers.ipynb #reader09
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".mts",
                   ".m2ts", ".ogv"}
@@ -140,10 +165,15 @@ def _parquet(path:Path) -> tuple[np.ndarray, dict[str, Any]]:
     clip, picture = read_recording(path)
     return clip, {} if picture is None else {"width": picture[0], "height": picture[1]}
 
-def _video(path:Path, config:ReadingConfig, progress:bool) -> Reading:
-    "The landmarks of a video."
-    rate, side = config.frames_per_second, config.largest_side
-    return extract_video(path, rate, side, config.mirrored, progress=progress)
+def _video(path:Path, config:ReadingConfig, progress:bool, span:Span|None=None) -> Reading:
+    "The landmarks of a video, or of a part of it."
+    settings = config.frames_per_second, config.largest_side, config.mirrored
+    if span is None: return extract_video(path, *settings, progress=progress)
+    facts = video_facts(path)
+    rate = facts["stated_rate"] if 1 <= facts["stated_rate"] <= 1000 else FPS
+    part, notes = span.within(facts["stated_frames"], rate)
+    clip, seconds, facts = extract_video(path, *settings, progress=progress, part=part)
+    return clip, seconds, facts | {"notes": [*facts.get("notes", []), *notes]}
 
 # %% ../../nbs/capture/05_readers.ipynb #reader11
 class Kind(NamedTuple):
@@ -184,6 +214,7 @@ def read_landmarks(
     config:ReadingConfig=ReadingConfig(),
     kind:str="", # a key of `KINDS`; empty = what it looks like
     progress:bool=False, # show a progress bar, where landmarks have to be found
+    span:Span|None=None, # only this part of it; None = all
 ) -> Reading:
     "A clip of whatever can be read. Raises `InputError` for anything else."
     path = Path(path)
@@ -193,6 +224,13 @@ def read_landmarks(
     if not kind:
         known = ", ".join(each.what for each in KINDS.values())
         raise InputError(f"{path}: is no recording that is known here ({known}); give one of these")
+    if kind == "video": return _video(path, config, progress, span)
     clip, seconds, facts = KINDS[kind].read(path, config, progress)
     if config.mirrored and kind not in FROM_IMAGES: clip = mirror_clip(clip)
-    return clip, seconds, facts
+    if span is None: return clip, seconds, facts
+    times = np.arange(len(clip))/FPS if seconds is None else seconds
+    (start, stop), notes = span.within(len(clip), 1/float(np.median(np.diff(times))) if len(clip) > 1 else FPS)
+    wanted = (times >= start) & (times < stop)
+    if not wanted.any(): raise InputError(f"{path}: no frame lies in {span}; correct the beginning and the end")
+    facts = facts | {"notes": [*facts.get("notes", []), *notes]}
+    return clip[wanted], None if seconds is None else seconds[wanted] - seconds[wanted][0], facts

@@ -31,7 +31,7 @@ QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8",
 def load_library(
     name:str, # such as "cv2"
 ) -> Any: # the imported module
-    "Import `cv2`, `mediapipe`, `pose_format` or `anywidget`. Raises `InputError` that says how to get it."
+    "Import `cv2`, `mediapipe`, `pose_format`, `pympi` or `anywidget`. Raises `InputError` that says how to get it."
     for variable, value in QUIET.items(): os.environ.setdefault(variable, value)
     try: return import_module(name)
     except ImportError as error:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import InputError, first_line
-from ..core.files import MB, atomic_write, read_input
+from ..core.files import MB, atomic_write, open_input, read_input
 from .landmarks import NUM_LANDMARKS, PARTS, change_aspect
 
 # %% ../../nbs/data/04_clips.ipynb #pages01
@@ -136,6 +136,23 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
                          f"[{first_line(error)}]") from None
     if not table.num_rows: raise InputError(f"{path}: there are no rows; remove the clip or record it again")
     return table
+
+# %% ../../nbs/data/04_clips.ipynb #wide0002
+def _is_fingerspelling(path:Path) -> bool:
+    "Whether the names of columns at the end of a file are those of asl-fingerspelling."
+    try:
+        with open_input(path, "packed clips") as file:
+            file.seek(max(0, os.path.getsize(path) - 4*MB))
+            return b"x_right_hand_0" in file.read(4*MB)
+    except (InputError, OSError): return False
+
+def _read_rows(path:Path) -> pa.Table:
+    "As `_read_table`, with the right reason for a file of another competition."
+    try: return _read_table(path)
+    except InputError:
+        if not _is_fingerspelling(path): raise
+    raise InputError(f"{path}: is a file of asl-fingerspelling (columns x_right_hand_0 …): words spelled letter by "
+                     "letter, many in one file; give clips of single signs, one a file, as asl-signs has them")
 
 # %% ../../nbs/data/04_clips.ipynb #c018b
 def _as_array(
@@ -266,7 +283,7 @@ def read_recording(
 ) -> tuple[np.ndarray, Picture|None]: # the clip as from `read_clip`; the size of its picture, None = not known
     "Read one clip, and what the file says of its picture. Raises `InputError` for a file that is no clip."
     path = Path(path)
-    table = _read_table(path)
+    table = _read_rows(path)
     picture = _picture(path, table.schema.metadata)
     try:
         frames = _whole_frames(table)

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['ONNX_OPERATORS', 'MOST_PARTS', 'ARENA', 'RUN_SECONDS', 'RUNNING', 'RENEW', 'ONNX_FORMAT', 'FRAMES_AT_ONCE',
-           'MODEL_IN_THE_BOX', 'check_logits', 'Guess', 'best_guesses', 'clip_logits', 'load_onnx_library',
-           'load_onnx_messages', 'fault_of_graph', 'limit_memory', 'open_session', 'stop_overdue', 'watch_runs',
-           'run_session', 'ExportMetadata', 'ExportedModel', 'check_session', 'load_exported', 'open_for_prediction',
-           'predict']
+           'MODEL_IN_THE_BOX', 'check_logits', 'Guess', 'familiarity', 'Guesses', 'best_guesses', 'clip_logits',
+           'load_onnx_library', 'load_onnx_messages', 'fault_of_graph', 'limit_memory', 'open_session', 'stop_overdue',
+           'watch_runs', 'run_session', 'ExportMetadata', 'ExportedModel', 'check_session', 'load_exported',
+           'open_for_prediction', 'predict']
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p003
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -33,7 +33,7 @@ from ..core.files import MB, read_input
 from ..core.names import Name
 from ..data.clips import read_clip, somebody_is_seen
 from ..data.landmarks import ASPECT, NUM_LANDMARKS, change_aspect
-from ..network.choices import LARGEST, Classes, DataKind, Temperature
+from ..network.choices import LARGEST, Classes, DataKind, Temperature, Threshold
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p004
 if TYPE_CHECKING:
@@ -55,19 +55,38 @@ class Guess:
     sign: str # its name
     probability: float # softmax of the logits, from 0 to 1
 
+# %% ../../nbs/evaluation/00_prediction.ipynb #fam02
+def familiarity(
+    logits:"np.ndarray|Tensor", # `(…, K)`, on the CPU
+) -> np.ndarray: # `(…)`, in the unit of the logits; the higher, the more familiar
+    "How much a clip is like those of the signs that the model was taught."
+    values = np.asarray(logits, dtype=np.float64)
+    highest = values.max(-1, keepdims=True)
+    score:np.ndarray = np.log(np.exp(values - highest).sum(-1)) + highest[..., 0]
+    return score
+
+class Guesses(list[Guess]):
+    "The most probable signs of a clip, the best first, and whether it seems to be a sign that the model knows."
+    def __init__(self, guesses:Iterable[Guess], familiarity:float, known:bool=True) -> None:
+        super().__init__(guesses)
+        self.familiarity, self.known = familiarity, known
+
 def best_guesses(
     logits:"np.ndarray|Tensor", # `(K,)` of one clip, on the CPU
     classes:Sequence[str], # `K` names
     count:int=5, # at most this many
     temperature:float=1.0, # what the logits are divided by; a model's own is `model.temperature`
-) -> list[Guess]: # most probable first
+    threshold:float|None=None, # familiarity from which on a sign is known; None: every sign is
+) -> Guesses: # most probable first
     "The most probable signs of one clip. Raises `InputError` for logits that are not finite."
     check_logits(logits)
     scaled = np.asarray(logits, dtype=np.float64)/temperature
     weight = np.exp(scaled - scaled.max())
     probability = weight/weight.sum()
     best = np.argsort(-probability, kind="stable")[:count]
-    return [Guess(classes[index], float(probability[index])) for index in best]
+    score = float(familiarity(logits))
+    return Guesses((Guess(classes[index], float(probability[index])) for index in best), score,
+                   threshold is None or score >= threshold)
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #91d6dfe4
 def clip_logits(
@@ -201,9 +220,11 @@ class ExportMetadata(BaseModel):
     classes: Json[Classes]
     max_len: Annotated[int, Field(ge=1, le=LARGEST["max_len"])]
     temperature: Temperature
+    known_threshold: Json[Threshold] = None # files of earlier versions have none
     data_kind: DataKind|Literal[""]
     manifest: Name|Literal[""]
 
+# %% ../../nbs/evaluation/00_prediction.ipynb #p012b
 class ExportedModel:
     "An exported model, ready to run on the processor without PyTorch."
     def __init__(self,
@@ -215,7 +236,7 @@ class ExportedModel:
         self.session, self.metadata, self.source = session, dict(metadata), source
         self.classes:tuple[str, ...] = content.classes
         self.settings = {"max_len": content.max_len, "num_classes": len(self.classes)}
-        self.temperature = content.temperature
+        self.temperature, self.known_threshold = content.temperature, content.known_threshold
         self.data_kind, self.manifest_id = content.data_kind or None, content.manifest or None
 
     def __call__(self,
@@ -304,23 +325,24 @@ def predict(
     model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]|None"=None, # a file, or model and signs
     count:int=5, # guesses for each clip, at most
     aspect:float=ASPECT, # width / height of the images in which the arrays were found; a file knows its own
-) -> list[Any]: # the `Guess`es of the clip, most probable first; for a list of clips, a list of such lists
+) -> list[Any]: # the `Guesses` of the clip, most probable first; for a list of clips, a list of such lists
     """Which signs a clip most probably shows.
 
     `model` is a `.pth` or `.onnx` file, or what `load_model` or `open_for_prediction` made of one; without it, the
     model that comes with the package answers. The landmarks are those of MediaPipe Holistic in the order of
     asl-signs, x and y in widths and heights of an image of the shape `aspect`, at about 30 frames per second.
     Probabilities are from 0 to 1, calibrated with the temperature in the
-    model's file; those of all signs that the model knows add up to 1. Raises `InputError` for a file that cannot be
+    model's file; those of all signs that the model knows add up to 1. Where `Guesses.known` is false, the sign
+    is probably none of them. Raises `InputError` for a file that cannot be
     used and for a clip in which nobody is seen, `ValueError` for an array of another shape."""
     network, classes = model if isinstance(model, tuple) else open_for_prediction(model)
-    def guesses(clip:Any) -> list[Guess]:
+    def guesses(clip:Any) -> Guesses:
         values = _as_clip(clip, aspect)
         if not somebody_is_seen(values):
             where = clip if isinstance(clip, (str, os.PathLike)) else "the clip"
             raise InputError(f"{where}: nobody is seen in it; look at it with asl-nb inspect, or record it again")
         exported = isinstance(network, ExportedModel)
         logits = network(values[None])[0] if exported else clip_logits(cast("ASLModel", network), values)
-        return best_guesses(logits, classes, count, network.temperature)
+        return best_guesses(logits, classes, count, network.temperature, network.known_threshold)
     single = isinstance(clips, (str, os.PathLike)) or getattr(clips, "ndim", 0) == 3
     return guesses(clips) if single else [guesses(clip) for clip in clips]

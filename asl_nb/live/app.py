@@ -129,6 +129,7 @@ class Session:
         self.threshold, self.refresh = snapshot_threshold, refresh
         self.folder, self.screen, self.guessed = None if snapshots is None else Path(snapshots), Screen(), -np.inf
         self.saved:list[Path] = []
+        self.first:float|None = None # the time of the first image
 
     def see(self,
         image:np.ndarray, # `(height, width, 3)` uint8, RGB
@@ -136,6 +137,7 @@ class Session:
     ) -> list[Event]: # what has happened
         "One more image."
         frame, screen = self.extractor(image), self.screen
+        if self.first is None: self.first = seconds
         screen.frame = mirror_clip(frame) if getattr(self.extractor, "mirrored", False) else frame
         events = self.recognizer(frame, seconds, image.shape[1]/image.shape[0])
         screen.signing = self.recognizer.signing

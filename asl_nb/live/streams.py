@@ -12,7 +12,7 @@ __all__ = ['SIDES', 'IDLE', 'JOINS', 'CAMERAS', 'MOST_MINUTES', 'move_hand', 're
 # %% ../../nbs/live/03_streams.ipynb #c003
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,6 +201,12 @@ class Stream:
     signs:list[Span]
     idle:list[Span]
     cuts:list[int] # frames at which another sign begins without any transition
+    unknown:list[Span] = field(default_factory=list) # signs that a model was never taught; none of them is in `signs`
+
+    def set_apart(self, classes:Sequence[str]) -> "Stream":
+        "The same stream, with the signs that are none of these classes among the unknown ones."
+        known = [span for span in self.signs if span.name in classes]
+        return replace(self, signs=known, unknown=[span for span in self.signs if span.name not in classes])
 
 JOINS = ("rest", "transition", "cut")
 
@@ -353,6 +359,8 @@ class StreamScore:
     oracle:int=0 # signs that the model does not recognise even with the clips' own boundaries
     false_signs:int=0 # answers where nothing was signed
     idle_seconds:float=0.
+    unknown_signs:int=0 # signs that the model was never taught
+    unknown_named:int=0 # those that got a name nevertheless
     delays:list[float] = field(default_factory=list) # seconds from the end of a sign to its answer
     frames:int=0
     seconds:float=0. # that the recogniser took, the model not counted
@@ -367,11 +375,12 @@ class StreamScore:
     def row(self) -> dict[str, float]: # column -> value
         "What a table shows."
         median, late = np.percentile(self.delays, (50, 95)) if self.delays else (np.nan, np.nan)
+        unknown = {"unknown signs": self.unknown_signs, "unknown named": self.unknown_named/max(self.unknown_signs, 1)}
         return {"signs": self.signs, "error": self.error, "oracle error": self.oracle/max(self.signs, 1),
                 "substitutions": self.substitutions, "deletions": self.deletions, "insertions": self.insertions,
                 "median delay": median, "95 % delay": late,
                 "false signs per minute": 60*self.false_signs/max(self.idle_seconds, 1e-9),
-                "ms per frame": 1000*self.seconds/max(self.frames, 1)}
+                "ms per frame": 1000*self.seconds/max(self.frames, 1), **(unknown if self.unknown_signs else {})}
 
 # %% ../../nbs/live/03_streams.ipynb #c022
 def count_mistakes(
@@ -379,14 +388,18 @@ def count_mistakes(
     answers:Sequence[Answer],
 ) -> StreamScore: # without the oracle
     "Align and count."
-    signs = [(span.start/FPS, span.stop/FPS, span.name) for span in stream.signs]
+    signs, unknown = ([(span.start/FPS, span.stop/FPS, span.name) for span in spans]
+                      for spans in (stream.signs, stream.unknown))
+    def overlap(answer:Answer, spans:Sequence[tuple[float, float, str]]) -> list[bool]:
+        return [answer.start < stop and start < answer.stop for start, stop, _ in spans]
+    named = np.array([overlap(answer, unknown) for answer in answers], dtype=bool).reshape(len(answers), len(unknown))
+    answers = [answer for answer, met in zip(answers, named) if any(overlap(answer, signs)) or not met.any()]
     pairs = align(signs, answers)
     both = [(signs[i], answers[j]) for i, j in pairs if i is not None and j is not None]
-    def overlaps(answer:Answer) -> bool:
-        return any(answer.start < stop and start < answer.stop for start, stop, _ in signs)
     return StreamScore(len(signs), substitutions=sum(sign[2] != answer.name for sign, answer in both),
                        deletions=sum(j is None for _, j in pairs), insertions=sum(i is None for i, _ in pairs),
-                       false_signs=sum(not overlaps(answer) for answer in answers),
+                       false_signs=sum(not any(overlap(answer, signs)) for answer in answers),
+                       unknown_signs=len(unknown), unknown_named=int(named.any(0).sum()),
                        idle_seconds=sum(span.stop - span.start for span in stream.idle)/FPS,
                        delays=[answer.told - sign[1] for sign, answer in both])
 
@@ -395,6 +408,7 @@ class TimedModel:
     "A model, and the time that it takes."
     def __init__(self, model:Any) -> None:
         self.model, self.temperature, self.seconds = model, model.temperature, 0.
+        self.known_threshold = model.known_threshold
 
     def __call__(self, *given:Any) -> Any:
         start = time.process_time()
@@ -436,12 +450,13 @@ MOST_MINUTES = 30 # of a stream, which is held in memory
 
 def evaluate_streams(
     model:Any, classes:Sequence[str], # an `ASLModel`, or an exported one, and its `K` signs
-    dataset:ClipDataset, # clips of unseen signers; signs that the model does not know are left out
+    dataset:ClipDataset, # clips of unseen signers
     minutes:float=1., # of every signer, for each camera
     spotter:Callable[[], Spotter]=LearnedSpotter, # makes a spotter
     cameras:Mapping[str, CameraProfile]=CAMERAS,
     seed:int=0,
     segmentation:SegmentationConfig=SegmentationConfig(),
+    with_unknown:bool=False, # signs that the model does not know come in the streams, too; else they are left out
 ) -> pd.DataFrame: # one row for each camera
     "Splice streams of every signer, show them to a camera, and count. Raises `InputError` if no sign is known."
     if not 0 < minutes <= MOST_MINUTES:
@@ -451,10 +466,11 @@ def evaluate_streams(
         count = len(dataset.classes)
         raise InputError(f"signs: the model knows none of the {count} signs of the recordings; give others")
     for number, signer in enumerate(known.signers):
-        own = known.select(np.array(known.participants) == signer)
+        clips = dataset if with_unknown else known
+        own = clips.select(np.array(clips.participants) == signer)
         for name, camera in cameras.items():
             rng = np.random.default_rng((seed, number))
-            stream = splice(own, 60*minutes, rng)
+            stream = splice(own, 60*minutes, rng).set_apart(classes)
             settings = {"spotter": spotter(), "segmentation": segmentation}
             scores[name] += watch(model, classes, stream, camera, rng, **settings)[0]
     return pd.DataFrame({name: score.row() for name, score in scores.items()}).T

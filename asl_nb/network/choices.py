@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ARMS', 'CURVES', 'MANY_FACE_POINTS', 'POINT_SETS', 'GUIDE_AXES', 'GUIDE_FEATURES', 'JOINTS', 'ENDS', 'PAIRS',
            'POINT_FEATURES', 'HAND_FEATURES', 'FEATURES', 'HAND_SIZES', 'BLOCKS', 'LARGEST', 'MOST_BLOCKS', 'Classes',
-           'Temperature', 'DataKind', 'finger_joints', 'feature_names', 'feature_count']
+           'Temperature', 'Threshold', 'DataKind', 'finger_joints', 'feature_names', 'feature_count']
 
 # %% ../../nbs/network/00_choices.ipynb #h003
 from collections.abc import Sequence
@@ -75,4 +75,5 @@ MOST_BLOCKS = 32 # of each kind
 Classes = Annotated[tuple[Name, ...], Field(min_length=2, max_length=LARGEST["num_classes"], strict=False),
                     AfterValidator(check_different)]
 Temperature = Annotated[float, Field(ge=.01, le=100, allow_inf_nan=False)]
+Threshold = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]|None # of the familiarity
 DataKind = Literal["synthetic", "recordings"] # what a model has been trained on

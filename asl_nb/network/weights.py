@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PICKLE_LIMIT', 'RECORD_LIMIT', 'NAMES_IN_PICKLE', 'MODEL_FORMAT', 'Rate', 'Blocks', 'Dilation', 'LARGEST_WEIGHT',
            'LARGEST_COUNTER', 'NEVER_NEGATIVE', 'MAY_DIFFER', 'PREPARATION', 'write_tensors', 'check_records',
-           'check_pickle', 'read_tensors', 'NetworkSettings', 'ModelContent', 'save_model', 'check_tensors',
-           'load_model', 'load_pretrained']
+           'check_pickle', 'read_tensors', 'NetworkSettings', 'StatisticsContent', 'ModelContent', 'save_model',
+           'check_tensors', 'load_model', 'load_pretrained']
 
 # %% ../../nbs/network/11_weights.ipynb #w003
 import os
@@ -19,20 +19,20 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from io import BytesIO
 from reprlib import repr as short_repr
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 from typing_extensions import TypedDict # pydantic needs this one before Python 3.12
 
-from ..core.content import Count, FileContent, check_content
+from ..core.content import Count, FileContent, Finite, check_content
 from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input
 from ..core.names import Name
 from .choices import (BLOCKS, FEATURES, LARGEST, MOST_BLOCKS, Classes, DataKind,
-                                    Temperature)
-from .model import ASLModel
+                                    Temperature, Threshold)
+from .model import ASLModel, EmbeddingStatistics
 from .preprocessing import PointSelection, PreprocessingLayer
 
 # %% ../../nbs/network/11_weights.ipynb #c031
@@ -127,20 +127,30 @@ class NetworkSettings(TypedDict, total=False):
     tcn_dropouts: Annotated[tuple[Rate, ...], Field(max_length=MOST_BLOCKS, strict=False)]
     lstm_layers: Blocks
     conv_blocks: Blocks
+    stages: Blocks
     num_heads: Annotated[int, Field(ge=1, le=LARGEST["num_heads"])]
     block_dropout: Rate
     dropout_increase: Rate
     drop_path: Rate
 
 # %% ../../nbs/network/11_weights.ipynb #w021
+class StatisticsContent(FileContent):
+    "What a network's embeddings and logits are like."
+    centre: Tensor
+    winning: Finite
+    resting: Finite
+
 class ModelContent(FileContent):
-    "The fields of a model's file."
+    "The fields of a model's file. The last three are optional: earlier versions wrote none."
     format: str
     settings: NetworkSettings
     classes: Classes
     data_kind: DataKind|None
     temperature: Temperature
     state_dict: Annotated[dict[str, Tensor], Field(max_length=10_000)]
+    known_threshold: Threshold = None
+    statistics: StatisticsContent|None = None
+    enrolled: Annotated[dict[Name, Name|Literal[""]], Field(max_length=LARGEST["num_classes"])] = {}
 
 # %% ../../nbs/network/11_weights.ipynb #c033
 def save_model(
@@ -153,7 +163,9 @@ def save_model(
         raise ValueError(f"the model has {model.settings['num_classes']} classes, received names: {len(classes)}")
     write_tensors(path, {"format": MODEL_FORMAT, "settings": model.settings, "classes": list(classes),
                          "data_kind": model.data_kind, "temperature": model.temperature,
-                         "state_dict": model.state_dict()})
+                         "known_threshold": model.known_threshold,
+                         "statistics": vars(model.statistics) if model.statistics else None,
+                         "enrolled": model.enrolled, "state_dict": model.state_dict()})
 
 # %% ../../nbs/network/11_weights.ipynb #w018
 LARGEST_WEIGHT, LARGEST_COUNTER = 1e6, 1e12
@@ -192,11 +204,17 @@ def load_model(
         if len(content.classes) != model.settings["num_classes"]:
             raise ValueError(f"{len(content.classes)} names for {model.settings['num_classes']} classes")
         check_tensors(content.state_dict, model.state_dict())
+        if statistics := content.statistics:
+            check_tensors({"centre": statistics.centre}, {"centre": torch.empty(model.settings["dim"], device="meta")})
+        if strange := set(content.enrolled) - set(content.classes):
+            raise ValueError(f"{min(strange)} is enrolled, but no class")
     except Exception as error:  # whatever a foreign content makes of it
         raise InputError(f"{path}: settings, classes and weights do not make a model; train anew "
                          f"[{first_line(error)}]") from None
     model.load_state_dict(content.state_dict, assign=True)
     model.data_kind, model.temperature = content.data_kind, content.temperature
+    model.statistics = EmbeddingStatistics(**dict(statistics)) if statistics else None
+    model.known_threshold, model.enrolled = content.known_threshold, content.enrolled
     return model.to(device).eval(), content.classes
 
 # %% ../../nbs/network/11_weights.ipynb #c101

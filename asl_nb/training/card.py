@@ -79,9 +79,9 @@ def score_lines(
 
 # %% ../../nbs/training/13_card.ipynb #c013
 FOR_EVERYONE = (
-    "It knows isolated signs, one to a clip. ASL is a language with a grammar of its own, on hands, face, body and "
+    "It knows isolated signs, one to a clip. A sign language has a grammar of its own, on hands, face, body and "
     "space; this is not a translator.",
-    "It always answers with one of its signs, also for a gesture that is none.",
+    "It knows no other signs than its own. Most models name some of them nevertheless, and gestures that are none.",
     "It sees landmarks only. Where the hands are blurred, hidden or outside the image, the landmarks are wrong before "
     "the model sees them.",
 )
@@ -163,9 +163,11 @@ NOT_FOR = ("Anything in which a misunderstanding could harm somebody: medicine, 
 
 def model_card(
     manifest: Manifest, # the final one of a run
+    language: str = "", # that the signs belong to, for example "Korean Sign Language"; empty: not said
 ) -> str: # Markdown
     "A page about a model for the people who will use it, or whom it is used on."
-    what, day = "isolated signs of American Sign Language", as_text((manifest.created or "")[:10]) or "an unknown day"
+    what = f"isolated signs of {as_text(language)}" if language else "isolated signs (of which language, is not said)"
+    day = as_text((manifest.created or "")[:10]) or "an unknown day"
     if manifest.data_kind == "synthetic":
         what = "the movements of synthetic signers, named after signs of American Sign Language,"
     whose = "new clips of the same signer" if _only_signer(manifest.reproduction) else "signers outside training"
@@ -185,10 +187,11 @@ def model_card(
 def write_card(
     path: Path | str, # a final manifest, or the weights beside it
     out: Path | str | None = None, # the Markdown file; None: beside the weights
+    language: str = "", # that the signs belong to; empty: not said
 ) -> Path: # the file
     "Write the card of a model, all or nothing."
     path = final_manifest_of(path)
     manifest = read_manifest(path)
     out = Path(out or path.with_name(path.name.removesuffix("_final_manifest.json").removesuffix(".json") + "_card.md"))
-    with atomic_write(out) as temporary: temporary.write_text(model_card(manifest), encoding="utf-8")
+    with atomic_write(out) as temporary: temporary.write_text(model_card(manifest, language), encoding="utf-8")
     return out

@@ -171,6 +171,7 @@ class NetworkConfig(FeatureConfig):
         "dropout of the TCN blocks, one rate for each"))
     lstm_layers: Count = Field(2, le=MOST_BLOCKS, description="LSTM layers, each in both directions")
     conv_blocks: Count = Field(3, le=MOST_BLOCKS, description="number of conv blocks")
+    stages: Count = Field(1, le=MOST_BLOCKS, description="how many times all kinds of block follow one another")
     block_dropout: Rate = Field(0.2, description="dropout in the LSTM, attention, conv and transformer blocks")
     dropout_increase: Rate = Field(0., description="added to tcn_dropouts and block_dropout")
     num_heads: Count = Field(8, le=LARGEST["num_heads"], description="attention heads, a divisor of dim")

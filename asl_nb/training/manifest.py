@@ -209,6 +209,8 @@ class Reproduction(Section):
     skipped: list[Line] # one for each clip that could not be read
     data_sha256: dict[Name, Name] # fingerprint of each part
     seed: Annotated[int, Field(ge=0, lt=2**64)] | None
+    # the programs that found the landmarks; empty: not known
+    extractors: Annotated[list[Line], Field(max_length=100)] = Field(default_factory=list)
     package_versions: dict[Name, Name]
     git_revision: Name | None
     hardware: dict[Name, Any]
@@ -326,17 +328,21 @@ def make_reproduction(
 ) -> Reproduction:
     "What it takes to repeat the run, from the live objects; reads every clip for the fingerprints."
     import torch
+    from asl_nb.data.datasets import data_folders
+    from asl_nb.data.layout import extractors_of
     from asl_nb.training.hardware import describe_hardware, git_revision, package_versions
     device, parts = torch.device(device), dict(train=splits.train, validation=splits.validation, test=splits.test)
     skipped = [*splits.skipped, *(line for part in parts.values() for line in part.skipped)]
     points = getattr(getattr(model, "preprocessing", None), "point_landmarks", POINT_LANDMARKS)
     searched = device.type == "cuda" and torch.backends.cudnn.benchmark
+    folders = [] if config.data == "synthetic" else data_folders(config.data)
     return Reproduction(
         class_names=list(splits.train.classes), landmarks=[int(point) for point in points],
         participants={name: sorted(set(part.participants)) for name, part in parts.items()},
         clips={name: len(part) for name, part in parts.items()} | {"skipped": len(set(skipped))},
         excluded=dict(splits.excluded), skipped=[_without_home(line) for line in dict.fromkeys(skipped)],
         data_sha256={name: part.fingerprint() for name, part in parts.items()}, seed=config.seed,
+        extractors=sorted({name for folder in folders for name in extractors_of(folder)}),
         package_versions=package_versions(), git_revision=git_revision(), hardware=describe_hardware(device),
         optimisations=["cuDNN benchmark"] * searched + list(optimisations))
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['QUICK_SIGNS', 'LEARNT', 'STILL_RISING', 'WATCHED_CLIPS', 'OnEpochEnd', 'load_data', 'signs_to_train',
            'batch_transform', 'average_of', 'make_loaders', 'TrainerState', 'take_over', 'TrainerCheckpoints',
-           'TrainerEpochs', 'Verdict', 'rise_of', 'judge', 'TrainingRun', 'Trainer', 'new_run_files', 'train',
-           'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
+           'TrainerEpochs', 'Verdict', 'rise_of', 'watched_clips', 'judge', 'TrainingRun', 'Trainer', 'new_run_files',
+           'train', 'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
 
 # %% ../../nbs/training/10_trainer.ipynb #c003
 import math
@@ -31,13 +31,15 @@ from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, 
                                  plan_loader)
 from ..data.body import drop_doubled
 from ..data.clips import somebody_is_seen
-from ..data.datasets import Splits, data_folders, load_splits, split_dataset
+from ..data.datasets import ClipDataset, Splits, data_folders, load_splits, split_dataset
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, sample_per_sign, stratified_sample
 from ..data.synthetic import synthetic_dataset
 from ..evaluation.baseline import compare_with_baseline, score_baseline
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, Score, evaluate, predict_logits
+from ..evaluation.unknown import fit_threshold
+from ..network.enrolment import measure_statistics
 from ..network.model import ASLModel, count_parameters
 from ..network.weights import check_tensors, load_model, load_pretrained, save_model
 from .augmentation import augment, augmentation_generator, mix_clips
@@ -303,6 +305,10 @@ def rise_of(accuracies:Sequence[float]) -> float: # 0 for fewer than five epochs
     if not fifth: return 0.
     return (sum(accuracies[-fifth:]) - sum(accuracies[-2*fifth:-fifth]))/fifth
 
+def watched_clips(splits:Splits) -> ClipDataset:
+    "At most `WATCHED_CLIPS` of the training clips, of all signs alike."
+    return splits.train.select(stratified_sample(splits.train.table(), WATCHED_CLIPS))
+
 def judge(
     model:ASLModel,
     splits:Splits,
@@ -311,8 +317,7 @@ def judge(
 ) -> Verdict:
     "Ask whether the run was long enough, and whether the network beats the plain method."
     train, classes = splits.train, splits.train.classes
-    known = train.select(stratified_sample(train.table(), WATCHED_CLIPS))
-    learned, rise = evaluate(model, classes, known), rise_of(history.train_accuracies)
+    learned, rise = evaluate(model, classes, watched_clips(splits)), rise_of(history.train_accuracies)
     too_short = learned.top1 < LEARNT or rise > STILL_RISING
     advice = "it was too short; give it more --epochs" if too_short else "it was long enough"
     remarks = [f"the network knows {learned.top1:.1%} of its training clips, and its training accuracy changed by "
@@ -363,8 +368,10 @@ class Trainer(TrainerEpochs):
         validation, batch_size = self.splits.validation, self.config.batch_size
         if len(validation):
             logits = predict_logits(model, validation, batch_size)
-            model.temperature = fit_temperature(logits, torch.as_tensor(validation.labels))
-            save_model(self.files.weights, model, classes)
+            labels = torch.as_tensor(validation.labels)
+            model.temperature, model.known_threshold = fit_temperature(logits, labels), fit_threshold(logits)
+        model.statistics = measure_statistics(model, watched_clips(self.splits), batch_size)
+        save_model(self.files.weights, model, classes)
         test = evaluate(model, classes, self.splits.test, batch_size) if len(self.splits.test) else None
         verdict = judge(model, self.splits, self.history, test)
         results = {"stopped_early": len(self.history) < self.config.epochs, "test": test.as_dict() if test else {},

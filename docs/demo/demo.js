@@ -1,11 +1,13 @@
-// The exported model in a page: draws and plays clips, and asks the model about what has been played. What it needs lies beside it; see build.py.
-import { openModel, POINTS, Trouble } from "./model.js";
+// The page: camera, videos and clips go in, the exported model says what they are. What it needs lies beside it; see build.py.
+import { ASPECT, changeAspect, joined, PARTS, POINTS, Trouble } from "./landmarks.js";
+import { openModel } from "./model.js";
+import { Recognizer } from "./recognizer.js";
+import { LearnedSpotter } from "./spotter.js";
 
-const PARTS = { face: [0, 468], left_hand: [468, 489], pose: [489, 522], right_hand: [522, 543] };
-const MOST_FRAMES = 3000, TRAIL = 14;
-const element = id => document.getElementById(id);
-const state = { about: null, model: null, clip: null, own: {}, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
-window.demo = state; // what the tests look at
+const MOST_FRAMES = 3000, TRAIL = 14, LONGEST_SIDE = 640, GUESS_EVERY = .3, FEW_IMAGES = 8;
+const element = id => document.getElementById(id), percent = share => `${(100 * share).toFixed(1)} %`;
+const state = { about: null, model: null, weights: null, landmarker: null, watching: null, clip: null, own: {}, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
+window.demo = state; // what the tests look at and call
 
 function complain(error) {
   element("trouble").textContent = error instanceof Trouble ? error.message : `Something went wrong: ${error.message ?? error}`;
@@ -13,6 +15,7 @@ function complain(error) {
 }
 
 const guarded = action => (...values) => Promise.resolve().then(() => action(...values)).catch(complain);
+const tell = text => { element("status").textContent = text; };
 
 async function fetched(path, kind) {
   const answer = await fetch(path).catch(() => null);
@@ -20,12 +23,22 @@ async function fetched(path, kind) {
   return answer[kind]();
 }
 
-// --- Clips: { sign, rate, frames, landmarks, aspect }, landmarks a Float32Array of frames × 543 × 3, NaN = not seen, in a picture of that shape (none: 4:3) ---
+// --- Clips: { sign, rate, aspect, frames: [{ frame, seconds }], began, signs }: frames in the standard picture, aspect that of its own images,
+// --- signs what a recogniser found in it; none: the whole clip is one sign ---
 
-async function bundled({ sign, file, frames, frames_per_second }) {
+function asClip(sign, rate, landmarks) {
+  const size = POINTS * 3, frames = Array.from({ length: landmarks.length / size }, (_, number) => ({ frame: landmarks.subarray(number * size, (number + 1) * size), seconds: number / rate }));
+  return { sign, rate, aspect: ASPECT, frames, began: 0 };
+}
+
+async function bundled({ sign, file, frames, frames_per_second, stream }) {
   const landmarks = new Float32Array(await fetched(`data/${file}`, "arrayBuffer"));
   if (landmarks.length !== frames * POINTS * 3) throw new Trouble(`data/${file} has the wrong length; run docs/demo/build.py again.`);
-  return { sign, rate: frames_per_second, frames, landmarks };
+  const clip = asClip(sign, frames_per_second, landmarks);
+  if (!stream) return clip;
+  const recognizer = newRecognizer(), events = [];
+  for (const { frame, seconds } of clip.frames) events.push(...await recognizer.next(frame, seconds, ASPECT));
+  return { ...clip, signs: [...events, ...await recognizer.finish()].filter(each => each.kind === "end") };
 }
 
 async function readClip(file) {
@@ -46,7 +59,14 @@ async function readClip(file) {
     });
   });
   const rate = Number(content.frames_per_second);
-  return { sign: file.name, rate: rate > 0 && rate <= 240 ? rate : 30, frames: rows.length, landmarks };
+  return asClip(file.name, rate > 0 && rate <= 240 ? rate : 30, landmarks);
+}
+
+// The frames about which the model is asked: those of the sign that was found here, or the whole clip. Null: here is no sign.
+function part({ frames, signs }, frame) {
+  if (!signs) return [0, frames.length];
+  const { seconds } = frames[frame], sign = signs.find(each => each.from <= seconds && seconds <= each.to);
+  return sign ? [frames.findIndex(each => each.seconds >= sign.from), frames.findLastIndex(each => each.seconds <= sign.to) + 1] : null;
 }
 
 // --- Asking the model about the frames up to the present one ---
@@ -57,19 +77,26 @@ async function recognise() {
   state.busy = true;
   try {
     while (state.answered < state.asked) {
-      const question = state.asked, { model, clip, frame } = state;
-      state.answer = await model.ask(clip.landmarks.subarray(0, (frame + 1) * POINTS * 3), frame + 1, clip.aspect);
-      report(state.answer);
+      const question = state.asked, { model, clip, frame } = state, [first, stop] = part(clip, frame) ?? [];
+      state.answer = stop ? await model.ask(joined(clip.frames.slice(first, frame + 1)), frame + 1 - first) : null;
+      if (state.answer) report(state.answer, stop - first);
+      else say("no sign here", clip.signs.length ? "choose one of those found" : "nobody signs in this clip, or not long enough");
       state.answered = question;
     }
   } finally { state.busy = false; }
 }
 
-function report({ guesses, milliseconds, frames }) {
-  const percent = share => `${(100 * share).toFixed(1)} %`, all = frames === state.clip.frames;
-  element("verdict").textContent = guesses[0].sign;
-  element("seen").textContent = `${percent(guesses[0].share)} ${all ? `after all ${frames} frames` : `after ${frames} of ${state.clip.frames} frames`}`
-    + (frames > state.model.mostFrames ? `, thinned to ${state.model.mostFrames}` : "");
+function report({ guesses, milliseconds, frames }, all) {
+  const enough = guesses[0].share >= state.about.segmentation.min_confidence, thinned = frames > state.model.mostFrames ? `, thinned to ${state.model.mostFrames}` : "";
+  say(enough ? guesses[0].sign : "unknown", `${percent(guesses[0].share)} ${frames === all ? `after all ${frames} frames` : `after ${frames} of ${all} frames`}${thinned}`
+    + (enough ? "" : `: ${guesses[0].sign} is not probable enough`), guesses);
+  element("latency").textContent = `${milliseconds.toFixed(1)} ms`;
+}
+
+function say(verdict, seen, guesses = []) {
+  element("verdict").textContent = element("caption").textContent = verdict;
+  element("caption").hidden = !state.watching || verdict === "–"; // the same again on the image, for small screens
+  element("seen").textContent = seen;
   element("guesses").replaceChildren(...guesses.map(({ sign, share }) => {
     const row = document.createElement("li"), bar = document.createElement("div"), name = document.createElement("span"), value = document.createElement("span");
     [name.textContent, value.textContent, value.className, bar.className] = [sign, percent(share), "share", "bar"];
@@ -79,16 +106,36 @@ function report({ guesses, milliseconds, frames }) {
     row.append(name, value, bar);
     return row;
   }));
-  element("latency").textContent = `${milliseconds.toFixed(1)} ms`;
+}
+
+const named = ({ sign, unknown }) => sign ?? (unknown ? "unknown" : "–");
+
+function listSigns(clip) { // the newest first; each can be played
+  const signs = (clip.signs ?? []).filter(each => each.guesses.length).reverse();
+  element("found").hidden = !clip.signs;
+  element("found-list").replaceChildren(...signs.length ? [] : [Object.assign(document.createElement("li"), { textContent: "none" })], ...signs.map(each => {
+    const row = document.createElement("li"), button = document.createElement("button"), gone = each.to < clip.frames[0].seconds;
+    Object.assign(button, { type: "button", disabled: Boolean(state.watching) || gone });
+    button.append(...[`${(each.start - clip.began).toFixed(1)} s`, named(each), each.sign ? percent(each.guesses[0].share) : each.why].map(text => Object.assign(document.createElement("span"), { textContent: text })));
+    button.addEventListener("click", () => playSign(each));
+    row.append(button);
+    return row;
+  }));
 }
 
 // --- Drawing ---
 
 function draw() {
-  const { clip, frame, about } = state, canvas = element("stage"), pen = canvas.getContext("2d");
+  const { clip, frame } = state, canvas = element("stage");
+  canvas.height = Math.round(canvas.width / clip.aspect);
+  const seen = drawBody(canvas, clip.frames.slice(Math.max(frame - TRAIL, 0), frame + 1), clip.aspect);
+  canvas.setAttribute("aria-label", `Stick figure, frame ${frame + 1} of ${clip.frames.length}; seen: ${seen.join(", ") || "nothing"}`);
+}
+
+function drawBody(canvas, frames, aspect) { // the last of these frames, and the way of the hands in those before; the names of what was seen
+  const pen = canvas.getContext("2d"), now = frames.length - 1, turned = frames.map(({ frame }) => changeAspect(frame, ASPECT, aspect));
   const style = getComputedStyle(document.documentElement), colour = part => style.getPropertyValue(`--${part}`).trim();
-  canvas.height = Math.round(canvas.width / (clip.aspect ?? 4 / 3));
-  const place = (number, when = frame) => [0, 1].map(axis => clip.landmarks[3 * (when * POINTS + number) + axis] * (axis ? canvas.height : canvas.width));
+  const place = (number, when = now) => [0, 1].map(axis => turned[when][3 * number + axis] * (axis ? canvas.height : canvas.width));
   const line = points => { // leaves out what was not seen
     pen.beginPath();
     points.forEach((point, number) => {
@@ -97,7 +144,7 @@ function draw() {
     pen.stroke();
   };
   pen.lineCap = pen.lineJoin = "round";
-  for (const [part, edges] of Object.entries(about.edges)) {
+  for (const [part, edges] of Object.entries(state.about.edges)) {
     const hand = part.endsWith("hand"), start = PARTS[part][0];
     pen.strokeStyle = pen.fillStyle = colour(part);
     pen.lineWidth = hand ? 4.5 : part === "pose" ? 6 : 1.8;
@@ -109,58 +156,180 @@ function draw() {
       if (place(number).every(Number.isFinite)) pen.fill();
     }
     pen.lineCap = "butt";
-    for (let ago = Math.min(TRAIL, frame); ago > 0; ago--) { // the way of the hand's middle so far
+    for (let ago = now; ago > 0; ago--) { // the way of the hand's middle so far
       pen.globalAlpha = .35 * (1 - ago / (TRAIL + 1));
       pen.lineWidth = 12 * (1 - ago / (TRAIL + 1));
-      line([place(start + 9, frame - ago), place(start + 9, frame - ago + 1)]);
+      line([place(start + 9, now - ago), place(start + 9, now - ago + 1)]);
     }
     pen.lineCap = "round";
     pen.globalAlpha = 1;
   }
-  const seen = Object.keys(PARTS).filter(part => Number.isFinite(place(PARTS[part][0])[0])).map(part => part.replace("_", " "));
-  canvas.setAttribute("aria-label", `Stick figure, frame ${frame + 1} of ${clip.frames}; seen: ${seen.join(", ") || "nothing"}`);
+  return Object.keys(PARTS).filter(part => Number.isFinite(place(PARTS[part][0])[0])).map(part => part.replace("_", " "));
 }
 
-function preview(video) {
-  const canvas = element("stage");
-  canvas.height = Math.round(canvas.width * video.videoHeight / video.videoWidth);
-  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+function preview(image) {
+  const canvas = element("stage"), width = image.videoWidth ?? image.width, height = image.videoHeight ?? image.height;
+  canvas.height = Math.round(canvas.width * height / width);
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return width / height;
 }
 
 function show(frame) {
   state.frame = frame;
   element("frame").value = frame;
-  element("frame").setAttribute("aria-valuetext", `${frame + 1} of ${state.clip.frames}`);
-  element("position").textContent = `${frame + 1}/${state.clip.frames}`;
+  element("frame").setAttribute("aria-valuetext", `${frame + 1} of ${state.clip.frames.length}`);
+  element("position").textContent = `${frame + 1}/${state.clip.frames.length}`;
   draw();
   recognise().catch(complain);
 }
 
-function play(playing) {
+function play(playing, last = state.clip?.frames.length - 1) { // up to the frame `last`
   state.playing = playing;
   element("play").textContent = playing ? "Pause" : "Play";
   if (!playing) return;
-  const first = state.frame >= state.clip.frames - 1 ? 0 : state.frame, clip = state.clip;
+  const first = state.frame >= last ? 0 : state.frame, clip = state.clip;
   let began;
   const step = now => {
     if (!state.playing || state.clip !== clip) return;
     began ??= now;
     const frame = first + Math.floor((now - began) / 1000 * clip.rate);
-    if (frame >= clip.frames - 1) { show(clip.frames - 1); return play(false); }
+    if (frame >= last) { show(last); return play(false); }
     if (frame !== state.frame || frame === first) show(frame);
     requestAnimationFrame(step);
   };
   requestAnimationFrame(step);
 }
 
+function playSign({ from, to }) {
+  const middle = state.clip.frames.findLastIndex(({ seconds }) => seconds <= (from + to) / 2), [first, stop] = part(state.clip, middle);
+  play(false);
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return show(stop - 1);
+  show(first);
+  play(true, stop - 1);
+}
+
 function choose(clip) {
   element("trouble").hidden = true;
   play(false);
   state.clip = clip;
-  element("frame").max = clip.frames - 1;
+  element("frame").max = clip.frames.length - 1;
   for (const id of ["play", "frame"]) element(id).disabled = false;
-  show(clip.frames - 1);
+  listSigns(clip);
+  const first = clip.signs?.find(each => each.guesses.length);
+  if (first) return playSign(first);
+  show(clip.frames.length - 1);
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
+}
+
+// --- Camera and videos ---
+
+state.newRecognizer = newRecognizer;
+
+function newRecognizer(keep) {
+  const { spotter, segmentation, frames_per_second: rate } = state.about;
+  return new Recognizer(state.model, new LearnedSpotter({ ...spotter, rate }, state.weights), segmentation, rate, keep);
+}
+
+async function openLandmarker() {
+  if (state.landmarker) return state.landmarker.reset();
+  tell("Loading MediaPipe’s models (30 MB, once) …");
+  const { openHolistic } = await import("./landmarker.js");
+  state.landmarker = await openHolistic();
+}
+
+function shrunk(image, canvas) { // what MediaPipe reads; it sees no more in a larger image
+  const width = image.videoWidth ?? image.width, height = image.videoHeight ?? image.height, scale = Math.min(1, LONGEST_SIDE / Math.max(width, height));
+  Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+// Everything the recogniser is shown becomes a clip that can be played afterwards, with the signs found in it. Nothing else is kept.
+async function watch(sign, mirrored, open) {
+  const stop = new AbortController(), clip = { sign, rate: state.about.frames_per_second, aspect: ASPECT, frames: [], signs: [], began: 0 };
+  play(false);
+  element("trouble").hidden = true;
+  begin(stop, mirrored);
+  listSigns(clip);
+  try {
+    const recognizer = newRecognizer((frame, seconds) => {
+      if (!clip.frames.length) clip.began = seconds;
+      clip.frames = [...clip.frames.slice(1 - MOST_FRAMES), { frame, seconds }];
+    });
+    try { await readImages(await open(stop.signal), recognizer, clip); }
+    finally { clip.signs.push(...(await recognizer.finish()).filter(each => each.kind === "end")); }
+  } finally {
+    finish();
+    if (clip.frames.length) chooseOwn(sign, clip);
+    else if (state.clip) choose(state.clip);
+  }
+}
+
+async function readImages(images, recognizer, clip) {
+  const canvas = document.createElement("canvas"), read = []; // when the last images had been read
+  let asked = 0;
+  for await (const { image, seconds, share } of images) { // the camera is asked for first, MediaPipe is loaded when there is an image for it
+    if (!read.length) {
+      preview(image);
+      await openLandmarker();
+    }
+    const found = await state.landmarker.read(shrunk(image, canvas));
+    clip.aspect = preview(canvas); // what was read; the camera has gone on meanwhile
+    const events = await recognizer.next(found, seconds, clip.aspect);
+    if (clip.frames.length) drawBody(element("stage"), clip.frames.slice(-TRAIL - 1), clip.aspect);
+    events.forEach(event => hear(event, clip));
+    read.push(performance.now());
+    if (read.length > 20) read.shift();
+    const rate = 1000 * (read.length - 1) / (read.at(-1) - read[0]) || 0, few = read.length === 20 && rate < FEW_IMAGES;
+    if (share === undefined) tell(`${rate.toFixed(rate < 10 ? 1 : 0)} images per second${few ? ": too few to follow quick signs. Record 3 seconds instead; they are read afterwards." : ""}`);
+    else tell(`looking for hands: ${(100 * share).toFixed(0)} %`);
+    if (recognizer.signing && seconds - asked > GUESS_EVERY) {
+      asked = seconds;
+      const guesses = await recognizer.guess();
+      say(`${guesses[0].sign}?`, "signing …", guesses);
+    }
+    await new Promise(resolve => setTimeout(resolve)); // let the page draw
+  }
+}
+
+function hear(event, clip) {
+  if (event.kind === "start") say("…", "signing …");
+  if (event.kind === "idle") say("–", event.why);
+  if (event.kind !== "end") return;
+  clip.signs.push(event);
+  if (event.guesses.length) say(named(event), event.sign ? percent(event.guesses[0].share) : event.why, event.guesses);
+  else element("seen").textContent = event.why; // and the sign before stays in sight
+  listSigns(clip);
+}
+
+function begin(stop, mirrored) {
+  state.watching = stop;
+  for (const id of ["camera", "record", "file", "clips", "play", "frame"]) element(id).disabled = true;
+  element("stop").hidden = false;
+  document.body.classList.add("watching");
+  element("stage").classList.toggle("mirrored", mirrored);
+  element("stage").setAttribute("aria-label", "What the camera or the video shows, with the landmarks found in it");
+  say("–", "nothing yet");
+}
+
+function finish() {
+  state.watching = null;
+  for (const id of ["camera", "record", "file", "clips"]) element(id).disabled = false;
+  for (const id of ["stop", "caption"]) element(id).hidden = true;
+  document.body.classList.remove("watching");
+  element("stage").classList.remove("mirrored");
+  tell("");
+}
+
+const camera = () => import("./camera.js");
+const watchCamera = () => watch("my camera", true, async signal => (await camera()).cameraImages(signal));
+const recordCamera = () => watch("my recording", true, async signal => (await camera()).recordedImages(signal, (image, text) => { preview(image); tell(text); }));
+
+async function watchVideo(file) {
+  const { videoImages, MOST_SECONDS } = await camera();
+  let longer = false;
+  await watch(file.name, false, signal => videoImages(signal, file, state.about.frames_per_second, () => { longer = true; }));
+  if (longer) tell(`These are the first ${MOST_SECONDS} s of ${file.name}; the rest was not read.`);
 }
 
 // --- The page ---
@@ -177,47 +346,30 @@ async function useModel(name, bytes) {
   state.model = await openModel(name, bytes);
   const { classes, size, synthetic } = state.model;
   element("model").textContent = `${state.model.name}, ${(size / 1e6).toFixed(1)} MB`;
-  element("signs").textContent = classes.length > 12 ? `${classes.length}` : classes.join(", ");
+  element("sign-count").textContent = `${classes.length} signs`;
+  element("signs").textContent = classes.map(sign => sign.replaceAll("_", " ")).join(", ");
   element("warning").hidden = !synthetic;
+  element("origin").textContent = ""; // known of the page's own model only
   if (state.clip) show(state.frame);
 }
 
 async function take(file) {
-  if (!file || !state.model) return;
+  if (!file || !state.model || state.watching) return;
   element("trouble").hidden = true;
   const kind = file.name.split(".").at(-1).toLowerCase(), bytes = async () => new Uint8Array(await file.arrayBuffer());
   if (kind === "json") chooseOwn(file.name, await readClip(file));
   else if (kind === "onnx") await useModel(file.name, await bytes());
-  else if (kind === "task") await useLandmarker(file.name, await bytes());
-  else throw new Trouble(`${file.name}: not a kind of file that this page can use; it takes clips (.json), models (.onnx) and landmark models (.task).`);
+  else if (kind === "task") await useTask(file.name, await bytes());
+  else if (file.type.startsWith("video/") || ["mp4", "m4v", "mov", "webm", "mkv"].includes(kind)) await watchVideo(file);
+  else throw new Trouble(`${file.name}: not a kind of file that this page can use; it takes videos, clips (.json), models (.onnx) and landmark models (.task).`);
 }
 
-async function useLandmarker(name, bytes) {
-  element("camera").open = true;
-  element("recording").textContent = "Starting MediaPipe …";
+async function useTask(name, bytes) {
+  tell("Starting MediaPipe …");
   try {
-    state.camera = await import("./camera.js");
-    state.landmarker = await state.camera.openLandmarker(name, bytes);
-    element("record").disabled = false;
-    element("recording").textContent = "Ready.";
-  } catch (error) {
-    element("recording").textContent = "No landmark models yet.";
-    throw error;
-  }
-}
-
-async function recordClip() {
-  const button = element("record"), tell = text => { element("recording").textContent = text; };
-  play(false);
-  button.disabled = true;
-  try {
-    chooseOwn("my camera", { sign: "my camera", ...await state.camera.record(state.landmarker, tell, preview) });
-    tell("Ready.");
-  } catch (error) {
-    tell("Nothing recorded.");
-    draw();
-    throw error;
-  } finally { button.disabled = false; }
+    state.landmarker = await (await import("./landmarker.js")).openTask(name, bytes);
+    tell(`${name} finds the landmarks from now on.`);
+  } catch (error) { tell(""); throw error; }
 }
 
 function listen() {
@@ -228,22 +380,26 @@ function listen() {
   }));
   element("play").addEventListener("click", () => play(!state.playing));
   element("frame").addEventListener("input", () => { play(false); show(Number(element("frame").value)); });
-  element("file").addEventListener("change", guarded(async () => { await take(element("file").files[0]); element("file").value = ""; }));
-  element("record").addEventListener("click", guarded(recordClip));
+  element("file").addEventListener("change", guarded(async () => { const [file] = element("file").files; try { await take(file); } finally { element("file").value = ""; } }));
+  element("camera").addEventListener("click", guarded(watchCamera));
+  element("record").addEventListener("click", guarded(recordCamera));
+  element("stop").addEventListener("click", () => state.watching?.abort());
   addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
   addEventListener("dragleave", () => document.body.classList.remove("dropping"));
   addEventListener("drop", event => { event.preventDefault(); document.body.classList.remove("dropping"); guarded(take)(event.dataTransfer.files[0]); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.clip && draw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.clip && !state.watching && draw());
 }
 
 async function start() {
   listen();
-  state.about = await fetched("data/demo.json", "json");
-  await useModel("model.onnx", new Uint8Array(await fetched("data/model.onnx", "arrayBuffer")));
+  const about = state.about = await fetched("data/demo.json", "json");
+  state.weights = new Float32Array(await fetched("data/spotter.f32", "arrayBuffer"));
+  await useModel(about.model, new Uint8Array(await fetched("data/model.onnx", "arrayBuffer")));
+  element("origin").textContent = about.origin;
   const select = element("clips");
-  select.replaceChildren(...state.about.clips.map(({ sign }, number) => new Option(sign, number)));
-  select.disabled = false;
-  choose(await bundled(state.about.clips[0]));
+  select.replaceChildren(...about.clips.map(({ sign }, number) => new Option(sign, number)));
+  for (const id of ["clips", "camera", "record"]) element(id).disabled = false;
+  choose(await bundled(about.clips[0]));
   state.ready = true;
 }
 

@@ -1,8 +1,6 @@
 // An exported model: its metadata, and its answers. See nbs/90_export.ipynb, which writes both.
+import { POINTS, Trouble } from "./landmarks.js";
 import * as ort from "./vendor/ort.wasm.min.mjs";
-
-export const POINTS = 543;
-export class Trouble extends Error {} // something that whoever sits before the page can mend
 
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
 ort.env.wasm.numThreads = 1;
@@ -41,12 +39,6 @@ export function readMetadata(bytes) {
   return metadata;
 }
 
-// Landmarks of a picture of any shape in the standard one of 4:3; x and z count in widths. See nbs/data/01_landmarks.ipynb.
-function changeAspect(landmarks, aspect) {
-  const factor = aspect / (4 / 3);
-  return factor === 1 ? landmarks : landmarks.map((value, number) => number % 3 === 0 ? .5 + (value - .5) * factor : number % 3 === 1 ? value : value * factor);
-}
-
 export async function openModel(name, bytes) {
   const cure = "Export the model again with asl-nb export.";
   let metadata;
@@ -59,16 +51,17 @@ export async function openModel(name, bytes) {
   catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
   const classes = JSON.parse(metadata.classes), temperature = Number(metadata.temperature);
 
-  async function ask(landmarks, frames, aspect = 4 / 3) {
-    const inputs = { landmarks: new ort.Tensor("float32", changeAspect(landmarks, aspect), [1, frames, POINTS, 3]),
+  async function ask(landmarks, frames) { // in the standard picture
+    const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
                      lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
     const began = performance.now();
     const { logits } = await session.run(inputs);
     const milliseconds = performance.now() - began, scores = Array.from(logits.data), highest = Math.max(...scores);
     const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
     const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
+    // A second output of the file, the embedding, belongs in here too: for signs of one's own, and for "I do not know this sign".
     return { logits: scores, guesses: guesses.slice(0, 5), milliseconds, frames };
   }
   await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
-  return { name: metadata.manifest || name, classes, size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };
+  return { name, classes, size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };
 }

@@ -276,7 +276,7 @@ def test_the_whole_way_on_the_command_line(recordings, tmp_path):  # noqa: F811 
     refused(asl_nb("export", path, check=False), path, ".pth")
     for option, value, known in (("--format", "tflite", "onnx"), ("--quantize", "int4", "int8")):
         told = asl_nb("export", weights, option, value, check=False)
-        assert told.returncode == 2 and known in told.stderr and "Traceback" not in told.stderr
+        assert told.exit_code == 2 and known in told.stderr and "Traceback" not in told.stderr
     refused(asl_nb("export", weights, "--data", tmp_path/"nowhere", check=False), "nowhere")
     refused(asl_nb("export", tmp_path/"none.pth", check=False), "none.pth")
     refused(asl_nb("explain", path, clip, "--out", tmp_path/"why.png", check=False), path, ".pth")

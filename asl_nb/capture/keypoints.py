@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KEYPOINTS', 'LAYOUTS', 'LARGEST', 'FACE_POINTS', 'DEPTHS', 'WRISTS', 'clip_from_keypoints', 'keypoints_from_clip',
            'write_keypoints', 'frame_files', 'frame_places', 'array_claims', 'first_keypoints', 'read_keypoints',
-           'read_array', 'read_keypoint_array', 'read_pose']
+           'read_array', 'read_keypoint_array', 'check_pose', 'read_pose']
 
 # %% ../../nbs/capture/03_keypoints.ipynb #c003
 import math
@@ -202,7 +202,10 @@ def _pose_header(content:bytes) -> tuple[int, int, int]: # bytes of the header, 
         at += 4*limbs + 6*colours
     return at, points, numbers
 
-def _check_pose(path:Path, content:bytes) -> None:
+def check_pose(
+    path:Path, # for messages
+    content:bytes, # of a `.pose` file
+) -> None:
     "Raise if a `.pose` file claims more than it holds, or more than a recording can have."
     try:
         at, points, numbers = _pose_header(content)
@@ -290,7 +293,7 @@ def read_pose(
     "Read a `.pose` file. Raises `InputError` if it is not one, or of another detector."
     path, library = Path(path), load_library("pose_format")
     content = read_input(path, "pose")
-    _check_pose(path, content)
+    check_pose(path, content)
     try: pose = library.Pose.read(content)
     except Exception as error: # whatever a foreign file makes the library raise
         reason = f"{type(error).__name__}: {error}"

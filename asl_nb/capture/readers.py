@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .extractor import LandmarkExtractor, extract_images, extract_video
-from .keypoints import (array_claims, frame_files, frame_places, read_keypoint_array, read_keypoints,
-                                      read_pose)
-from .skeletons import POINTS, openpose_frames, read_openpose, read_wholebody
+from .keypoints import array_claims, frame_files, frame_places, read_keypoint_array, read_keypoints
+from .skeletons import POINTS, openpose_frames, read_any_pose, read_openpose, read_wholebody
 from .video import check_length, load_library, to_rgb, video_facts
 from ..core.errors import InputError
 from ..core.files import open_input, read_input
@@ -196,7 +195,7 @@ def _ends(*endings:str) -> Callable[[Path, Sequence[str]], bool]:
 KINDS = {
     "video": Kind("video", False, _ends(*VIDEO_SUFFIXES), _video),
     "pose": Kind(".pose file", False, _ends(".pose"),
-                 lambda path, config, progress: read_pose(path, config.frames_per_second)),
+                 lambda path, config, progress: read_any_pose(path, config.frames_per_second)),
     "parquet": Kind("clip in asl-signs format", False, _ends(".parquet"), _whole(_parquet)),
     "wholebody": Kind("file of COCO-WholeBody", False, _is_wholebody, _whole(read_wholebody)),
     "array": Kind(".npy clip", False, _ends(".npy"), _whole(lambda path: (read_keypoint_array(path), {}))),

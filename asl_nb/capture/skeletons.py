@@ -154,7 +154,8 @@ def _openpose_person(path:Path, person:Any) -> np.ndarray: # `(67, 3)`
     for part, count in OPENPOSE_PARTS.items():
         numbers = person.get(part) if isinstance(person, dict) else None
         if not numbers and part != "pose_keypoints_2d": numbers = [0]*3*count # hands were not asked for
-        try: values = np.array(numbers, np.float32)
+        try:
+            with np.errstate(over="ignore"): values = np.array(numbers, np.float32)
         except (ValueError, TypeError): values = np.array(np.nan)
         if values.shape != (3*count,) or not np.isfinite(values).all():
             raise InputError(f"{path}: {part} are not {3*count} numbers (x, y and confidence of {count} points); "
@@ -221,17 +222,16 @@ POINTS = len(WHOLEBODY.landmarks)
 def _wholebody_person(path:Path, found:Any) -> np.ndarray: # `(133, 3)`
     "The points of one person, of MMPose or AlphaPose."
     try:
-        values = np.array(found["keypoints"], np.float32)
+        values = np.array(found["keypoints"], float)
         if values.ndim == 1: values = values.reshape(-1, 3)
         if values.shape[-1] == 2:
-            scores = np.array(found["keypoint_scores"], np.float32)
-            values = np.concatenate([values, scores.reshape(-1, 1)], 1)
+            values = np.concatenate([values, np.array(found["keypoint_scores"], float).reshape(-1, 1)], 1)
     except (KeyError, TypeError, ValueError, IndexError):
         raise InputError(f"{path}: a person in it has no keypoints with their scores; write it again") from None
-    if values.shape != (POINTS, 3) or not np.isfinite(values).all():
+    if values.shape != (POINTS, 3) or not (np.abs(values) < 1e30).all():
         raise InputError(f"{path}: a person in it has points {values.shape} and not the {POINTS} of COCO-WholeBody; "
                          "run the detector with a whole-body model")
-    return values
+    return values.astype(np.float32)
 
 def _people_of_json(path:Path, content:Any) -> dict[int, list[Any]]: # frame -> people
     "The people of all frames in a JSON file of MMPose or AlphaPose."
@@ -257,7 +257,8 @@ def _unpacked(path:Path, content:bytes) -> dict[str, np.ndarray]: # name -> arra
                 raise InputError(f"{path}: has more than {FILE_LIMITS['key point clip']:,} bytes when it is unpacked; "
                                  "check that it is the right file")
             members = {each.filename.removesuffix(".npy"): packed.read(each) for each in packed.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+    except InputError: raise
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, OSError, zlib.error) as error:
         raise InputError(f"{path}: not a readable .npz file ({first_line(error)}); copy it again") from None
     return {name: read_array(path, each) for name, each in members.items() if name in ("keypoints", *SCORES)}
 
@@ -278,7 +279,8 @@ def wholebody_points(
     if not len(points) or len(points) > MAX_FRAMES:
         raise InputError(f"{path}: holds {len(points):,} frames; a clip has 1 to {MAX_FRAMES:,}, cut it into signs")
     trusted = np.asarray(scores if scores is not None else points[..., 2] if shape[-1] == 3 else points.any(-1))
-    made = np.concatenate([points[..., :2], trusted[..., None]], -1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        made = np.concatenate([points[..., :2], trusted[..., None]], -1).astype(np.float32)
     if np.isinf(made).any(): raise InputError(f"{path}: holds numbers that are infinite; write it again")
     made[np.isnan(made).any(-1)] = 0
     if points.ndim == 3: made = made[:, None]

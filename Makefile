@@ -2,21 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-# Two tests at a time, a core each.
+# Two tests at a time, a core each; a file stays together, and the longest begin (tests/conftest.py).
 test test-slow test-random: export OMP_NUM_THREADS = 1
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: help setup demo test test-slow test-random mutants check fuzz lab picture notebooks docs docs-pages wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
-.venv/ready: settings.ini setup.py setup_venv.py constraints.txt
-	$(PYTHON) setup_venv.py dev
-	if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev_install_hooks; fi
-	touch .venv/ready
+INSTALLED_FROM := settings.ini setup.py setup_venv.py constraints.txt
+INSTALL_HOOKS = if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/nbdev_install_hooks; fi
 
-.venv/everything: .venv/ready
+.venv/ready: $(INSTALLED_FROM)
+	$(PYTHON) setup_venv.py dev
+	$(INSTALL_HOOKS)
+	touch $@
+
+.venv/everything: $(INSTALLED_FROM)
 	$(PYTHON) setup_venv.py dev capture export live docs check
-	touch .venv/everything
+	$(INSTALL_HOOKS)
+	touch .venv/ready $@
 
 setup: .venv/ready ## make .venv with everything pinned, and the git hooks for notebooks
 
@@ -25,7 +30,7 @@ demo: .venv/ready ## train on the synthetic signers (about two minutes of traini
 
 test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=15 tests
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) --durations=15 tests
 
 check: .venv/everything ## a minute: linter, types, export in step, notebooks clean, course and commands
 	$(BIN)/ruff check --quiet --config .ci/ruff.toml asl_nb docs nbs/_tools tests setup.py setup_venv.py
@@ -33,7 +38,7 @@ check: .venv/everything ## a minute: linter, types, export in step, notebooks cl
 	$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_course.py -k "not solutions"
 
 test-random: .venv/everything ## look for new random examples that break a property, in five rounds; `make test` has the same ones every time
-	for round in 1 2 3 4 5; do $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m hypothesis --hypothesis-profile search tests || exit 1; done
+	for round in 1 2 3 4 5; do $(BIN)/python -m pytest -q $(TWO_AT_A_TIME) -m hypothesis --hypothesis-profile search tests || exit 1; done
 
 mutants: .venv/everything ## put small faults into the code, and see that a lesson or a test notices each
 	$(BIN)/python tests/mutants/run.py
@@ -43,7 +48,7 @@ fuzz: .venv/everything ## damage a thousand files of every kind, and see each re
 
 test-slow: .venv/everything ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
-	$(BIN)/python -m pytest --slow -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest --slow $(TWO_AT_A_TIME) tests
 
 # What pages load in a browser comes from npm; without npm the tests that need it are skipped, and say so.
 .PHONY: browser-files

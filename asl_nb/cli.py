@@ -568,7 +568,7 @@ def export_command(
     model:WeightsFile,
     format:Annotated[Literal["onnx"], typer.Option(help="the one format that takes clips of every length")]="onnx",
     quantize:Annotated[Literal["none", "int8"], typer.Option(
-        help="int8: a third of the size, slightly different answers")]="none",
+        help="int8: a third to half of the size, slightly different answers")]="none",
     data:Annotated[Path|None, typer.Option(help="folder of recordings to compare on, beside made-up clips")]=None,
     out:Annotated[Path|None, typer.Option(help="file to write; not given: beside the weights")]=None,
 ) -> None:

@@ -4,23 +4,25 @@
 
 # %% auto #0
 __all__ = ['ONNX_REPLACEMENTS', 'CONTRACT', 'TRIAL_FRAMES', 'LOGIT_BOUND', 'PROBABILITY_BOUND', 'AGREEMENT_BOUND',
-           'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'subsample_any', 'OnnxSelection', 'Running',
-           'running_maximum', 'running_minimum', 'stable_argsort', 'take_along', 'hypotenuse', 'OnnxOperations',
+           'OTHER_RUNTIMES', 'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'Running', 'running_maximum',
+           'running_minimum', 'stable_argsort', 'take_along', 'fill', 'attend', 'OnnxOperations', 'OnnxPadding',
            'exportable', 'quiet', 'OnnxEntrance', 'make_graph', 'describe_export', 'find_manifest_id', 'OnnxModel',
            'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8',
-           'Export', 'write_onnx', 'export_onnx', 'load_onnx', 'open_model']
+           'run_in_reference', 'run_in_openvino', 'try_elsewhere', 'Export', 'check_graph', 'write_onnx', 'export_onnx',
+           'load_onnx', 'open_model']
 
 # %% ../nbs/90_export.ipynb #c003
 import json
 import logging
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -28,20 +30,22 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from .core.errors import InputError
 from .core.files import FILE_LIMITS, atomic_write
 from .core.progress import progress_bar
-from .data.batches import collate_clips, frame_mask
+from .data.batches import collate_clips
+from .data.body import Points
 from .data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, mirror_clip
-from .data.resampling import evenly_spaced, spaced_index
+from .data.resampling import evenly_spaced
 from .data.synthetic import Signer, perform
 from .evaluation.prediction import (ONNX_FORMAT, ExportedModel, fault_of_graph, load_exported,
                                           load_onnx_library, open_session)
 from .evaluation.scores import load_evaluation_clips
+from .network.masking import MaskedBatchNorm, zero_padding
 from .network.model import ASLModel
-from .network.preprocessing import PointSelection
 from .network.weights import load_model
 from .training.manifest import manifest_beside
 
@@ -82,38 +86,6 @@ class OnnxLSTM(nn.Module):
                                          shape=(frames, 1, clips, self.hidden_size), version=14)
         return hidden[:, 0].transpose(0, 1), None
 
-# %% ../nbs/90_export.ipynb #c014
-def subsample_any(
-    landmarks:Tensor, # `(B, T, …)`
-    lengths:Tensor, # `(B,)` real frames of each clip
-    max_len:int, # most frames to keep
-) -> tuple[Tensor, Tensor]: # `(B, min(T, max_len), …)` and the new lengths
-    "`subsample` without a branch, for blocks of every length."
-    frames = torch.sym_min(landmarks.shape[1], max_len) # type: ignore[no-untyped-call] # torch has no types for it
-    step = torch.arange(frames)
-    spaced = spaced_index(step, lengths[:, None], max_len) # (B, min(T, max_len))
-    index = torch.where(lengths[:, None] > max_len, spaced, step)
-    clip = torch.arange(landmarks.shape[0])[:, None]
-    return landmarks[clip, index], lengths.clamp(max=max_len)
-
-class OnnxSelection(nn.Module):
-    "A `PointSelection` that subsamples without a branch."
-    def __init__(self,
-        selection:PointSelection, # is changed: it subsamples no more
-    ) -> None:
-        super().__init__()
-        self.selection, self.max_len = selection, selection.max_len
-        selection.max_len = sys.maxsize
-
-    def forward(self,
-        landmarks:Tensor, # `(B, T, 543, 3)`
-        lengths:Tensor, # `(B,)`
-    ) -> tuple[Tensor, Tensor]: # as from `PointSelection`
-        "Choose the landmarks, then subsample."
-        chosen, mask = self.selection(landmarks, lengths)
-        chosen, lengths = subsample_any(chosen, mask.sum(1), self.max_len)
-        return chosen, frame_mask(lengths, chosen.shape[1])
-
 # %% ../nbs/90_export.ipynb #c018
 class Running(NamedTuple):
     "What `torch.cummax` returns, as far as it is used."
@@ -151,13 +123,20 @@ def take_along(x:Tensor, indices:Tensor, dim:int) -> Tensor:
     sizes[dim] = indices.shape[dim]
     return x.gather(dim, indices.expand(sizes))
 
-def hypotenuse(x:Tensor, y:Tensor) -> Tensor:
-    "`torch.hypot`, for numbers whose squares do not overflow."
-    return (x*x + y*y).sqrt()
+def fill(x:Tensor, mask:Tensor, value:float) -> Tensor:
+    "`torch.masked_fill`; with 0 it multiplies, so `x` is finite."
+    return torch.where(mask, value, x) if value else x*(~mask).to(x.dtype)
+
+def attend(query:Tensor, key:Tensor, value:Tensor, attn_mask:Tensor|None=None, dropout_p:float=0.) -> Tensor:
+    "Attention without dropout, where each query has a key."
+    scores = query @ key.transpose(-2, -1)*query.shape[-1]**-.5
+    if attn_mask is not None: scores = scores + 1e9*(attn_mask.to(scores.dtype) - 1)
+    attended:Tensor = scores.softmax(-1) @ value
+    return attended
 
 ONNX_REPLACEMENTS:dict[str, Callable[..., Any]] = {
     "cummax": running_maximum, "cummin": running_minimum, "argsort": stable_argsort, "take_along_dim": take_along,
-    "hypot": hypotenuse}
+    "masked_fill": fill, "scaled_dot_product_attention": attend}
 
 class OnnxOperations(TorchFunctionMode):
     "Inside this block, functions that ONNX lacks are replaced by others with the same result."
@@ -167,15 +146,23 @@ class OnnxOperations(TorchFunctionMode):
         return replacement(*arguments, **keywords or {})
 
 # %% ../nbs/90_export.ipynb #c021
+class OnnxPadding(nn.Module):
+    "What remains of a `MaskedBatchNorm` whose factors are in the weights before it."
+    def forward(self, x:Tensor, mask:Tensor) -> Tensor: return zero_padding(x, mask)
+
 def exportable(
     model:ASLModel, # stays as it is
 ) -> ASLModel: # a copy in evaluation mode, on the CPU, good for nothing but export
     "The model with what ONNX can express in place of what it cannot."
     copy = deepcopy(model).cpu().float().eval()
-    copy.preprocessing.selection = cast(PointSelection, OnnxSelection(copy.preprocessing.selection))
     for module in list(copy.modules()):
+        before:tuple[str, nn.Module]|None = None
         for name, child in list(module.named_children()):
             if isinstance(child, nn.LSTM): setattr(module, name, OnnxLSTM(child))
+            if isinstance(child, MaskedBatchNorm) and before and isinstance(before[1], nn.Linear):
+                setattr(module, before[0], fuse_linear_bn_eval(before[1], child))
+                setattr(module, name, OnnxPadding())
+            before = name, child
     return copy
 
 @contextmanager
@@ -195,7 +182,7 @@ def quiet(
 
 # %% ../nbs/90_export.ipynb #shape2
 class OnnxEntrance(nn.Module):
-    "A model that is told the shape of the images: `change_aspect`, then the model."
+    "A model that is told the shape of the images: the steps of its `forward`, and `change_aspect` behind the first."
     def __init__(self,
         model:ASLModel, # as from `exportable`
     ) -> None:
@@ -207,12 +194,14 @@ class OnnxEntrance(nn.Module):
         lengths:Tensor, # `(B,)`
         aspect:Tensor, # `()`, width / height of the images
     ) -> Tensor: # logits `(B, K)`
-        "Convert, then call the model."
-        wider = aspect/ASPECT
-        factor = torch.stack([wider, torch.ones_like(wider), wider]).repeat(NUM_LANDMARKS) # (1629,)
-        offset = torch.tensor([.5, 0, 0]).repeat(NUM_LANDMARKS)*(1 - factor)
-        standard = (landmarks.flatten(2)*factor + offset).reshape(landmarks.shape)
-        return cast(Tensor, self.model(standard, lengths))
+        "One step after the other."
+        preprocessing, selection = self.model.preprocessing, self.model.preprocessing.selection
+        entered, wider = selection.enter(landmarks, lengths), aspect/ASPECT
+        in_widths = torch.tensor([[1.], [0.], [1.]]) # x and z
+        factor, offset = 1 + in_widths*(wider - 1), torch.tensor([[.5], [0.], [0.]])*(1 - wider)
+        points, mask = selection.arrange(Points(entered.place*factor + offset, entered.seen), lengths)
+        logits:Tensor = self.model.classifier(self.model.encode_features(preprocessing.describe(points), mask), mask)
+        return logits
 
 # %% ../nbs/90_export.ipynb #c021a
 def make_graph(
@@ -387,6 +376,44 @@ def to_int8(
         quantization.quantize_dynamic(plain, small, op_types_to_quantize=["MatMul", "Gemm", "LSTM"], per_channel=True)
         return load_onnx_library("onnx").load(small)
 
+# %% ../nbs/90_export.ipynb #r001
+def run_in_reference(
+    content:bytes, # of an ONNX file
+) -> Callable[..., np.ndarray]: # called with the inputs by name; logits `(B, K)`
+    "Run a graph by the evaluator of onnx."
+    evaluator = load_onnx_library("onnx.reference").ReferenceEvaluator(
+        load_onnx_library("onnx").load_from_string(content))
+    usual = np.array(ASPECT, np.float32)
+    return lambda **inputs: np.asarray(evaluator.run(["logits"], {"aspect": usual, **inputs})[0])
+
+def run_in_openvino(
+    content:bytes, # of an ONNX file
+) -> Callable[..., np.ndarray]: # called with the inputs by name; logits `(B, K)`
+    "Run a graph by OpenVINO, on the processor and in full precision."
+    core = import_module("openvino").Core()
+    model = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda **inputs: np.asarray(model(inputs)["logits"])
+
+OTHER_RUNTIMES = {"onnx": ("reference evaluator of onnx", run_in_reference), "openvino": ("OpenVINO", run_in_openvino)}
+
+@torch.inference_mode()
+def try_elsewhere(
+    content:bytes, # of an ONNX file
+    model:ASLModel, # in evaluation mode, on the CPU
+    clips:Sequence[np.ndarray]=(), # recordings; the first four are tried
+) -> dict[str, float]: # name and version of each program that is installed -> largest difference of a logit
+    "Run a file in other programs than ONNX Runtime."
+    groups = edge_case_clips(), *([clip] for clip in clips[:4])
+    trials = [collate_clips([(clip, 0) for clip in group]) for group in groups]
+    ours = torch.cat([model(trial.landmarks, trial.lengths) for trial in trials]).numpy()
+    differences = {}
+    for package, (name, prepare) in OTHER_RUNTIMES.items():
+        if not find_spec(package): continue
+        run = prepare(content)
+        theirs = [run(landmarks=trial.landmarks.numpy(), lengths=trial.lengths.numpy()) for trial in trials]
+        differences[f"{name} {version(package)}"] = float(np.abs(np.concatenate(theirs) - ours).max())
+    return differences
+
 # %% ../nbs/90_export.ipynb #c041
 QUANTIZATIONS = (None, "int8")
 
@@ -396,13 +423,27 @@ class Export:
     path: Path
     size: int # bytes
     parity: Parity
+    proved: tuple[str, ...] = () # programs that answer like the model, with their versions
+    wrong: tuple[str, ...] = () # programs that do not
 
     def __str__(self) -> str:
         parity = self.parity
-        return (f"{self.path}: {self.size/1e6:.1f} MB; compared with the model on {parity.clips} clips: "
+        told = (f"{self.path}: {self.size/1e6:.1f} MB; compared with the model on {parity.clips} clips: "
                 f"logits within {parity.logits:.1g}, probabilities within {parity.probability:.1g}, "
-                f"same first guess in {parity.agreement:.0%}")
+                f"same first guess in {parity.agreement:.0%}; proved in {', '.join(self.proved)}")
+        return told + (f"; WRONG in {', '.join(self.wrong)}: do not use it there" if self.wrong else "")
 
+def check_graph(
+    graph:Any, # `onnx.ModelProto`
+    path:str|os.PathLike[str], # for the message
+) -> bytes: # the graph as the content of a file
+    "Raises `InputError` for a graph that could not be opened."
+    content = cast(bytes, graph.SerializeToString())
+    doubt = fault_of_graph(content) or "is too large to be opened"*(len(content) > FILE_LIMITS["exported model"])
+    if not doubt: return content
+    raise InputError(f"{path}: not written, the graph {doubt}; export another network, or with other versions")
+
+# %% ../nbs/90_export.ipynb #c041a
 def write_onnx(
     graph:Any, # of `make_graph`, or of `to_int8`
     model:ASLModel, # it was made from
@@ -413,20 +454,20 @@ def write_onnx(
 ) -> Export:
     "Write a graph and its metadata, if it can be opened and answers like the model. Raises `InputError` otherwise."
     graph, quantize = deepcopy(graph), metadata["quantized"] or None
-    load_onnx_library("onnx").helper.set_model_props(graph, metadata)
-    content = graph.SerializeToString()
-    doubt = fault_of_graph(content) or "is too large to be opened"*(len(content) > FILE_LIMITS["exported model"])
-    if doubt:
-        raise InputError(f"{path}: not written, the graph {doubt}; export another network, or with other versions")
-    exported = OnnxModel(ExportedModel(open_session(content), metadata))
-    parity = compare(deepcopy(model).cpu().float().eval(), exported, clips, progress)
+    content, ours = check_graph(graph, path), deepcopy(model).cpu().float().eval()
+    parity = compare(ours, OnnxModel(ExportedModel(open_session(content), metadata)), clips, progress)
     if fault := parity.fault(quantize):
         cure = "check versions with pip install -c constraints.txt 'asl_nb[export]'"
         if quantize: cure = "export it without int8"
         raise InputError(f"{path}: not written, the exported model does not answer like the trained one: "
                          f"{fault}; {cure}")
+    tried = {} if quantize else try_elsewhere(content, ours, clips)
+    right = [name for name, difference in tried.items() if difference <= LOGIT_BOUND]
+    proved = f"ONNX Runtime {version('onnxruntime')}", *right
+    load_onnx_library("onnx").helper.set_model_props(graph, metadata | {"proved_in": ", ".join(proved)})
+    content = check_graph(graph, path)
     with atomic_write(path) as temporary: temporary.write_bytes(content)
-    return Export(Path(path), len(content), parity)
+    return Export(Path(path), len(content), parity, proved, tuple(name for name in tried if name not in right))
 
 # %% ../nbs/90_export.ipynb #c042b
 def export_onnx(
@@ -434,7 +475,7 @@ def export_onnx(
     classes:Sequence[str], # the `K` sign names, in the order of the logits
     path:str|os.PathLike[str], # replaced atomically
     manifest_id:str|None=None, # name of the training run, see `find_manifest_id`
-    quantize:str|None=None, # "int8": a quarter of the size, not quite the same answers
+    quantize:str|None=None, # "int8": a third to half of the size, not quite the same answers
     clips:Sequence[np.ndarray]=(), # recordings to compare on, beside the made-up ones
     progress:bool=True, # show a progress bar
 ) -> Export:

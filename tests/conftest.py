@@ -27,14 +27,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than half a minute")
 
 
-# What these share is costly to make – the site, exported networks, a trained model – so one worker has all of a module.
-TOGETHER = {"test_demo_page", "test_explanation", "test_export", "test_front_door", "test_recognizer", "test_report",
-            "test_site", "test_true_proportions"}
+# A worker has the whole of a file (`--dist loadfile`), so that what its tests share is made once. These take longest,
+# and begin first: the last minutes are then short files, which keep both workers busy.
+LONGEST = ("test_site", "test_hostile", "test_resume", "test_export", "test_demo_page", "test_program")
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.path.stem in TOGETHER: item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    def place(item): return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+    items.sort(key=place)
     if config.getoption("--slow"): return
     for item in items:
         if "slow" in item.keywords: item.add_marker(pytest.mark.skip(reason="long; run with --slow"))

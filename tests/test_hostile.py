@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 import zipfile
 from functools import partial
@@ -53,15 +52,12 @@ def refused(outcome, *parts):
     return outcome.detail
 
 
-def asl_nb(*words, cwd=None):
+def asl_nb(*words):
     "Run the command; what it printed must be fit for a terminal. Returns exit code, output, errors."
-    done = subprocess.run([sys.executable, "-m", "asl_nb", *map(str, words)], cwd=cwd, capture_output=True, timeout=120,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    out, error = (text.decode() for text in (done.stdout, done.stderr))
-    for text in (out, error):
-        assert "Traceback" not in text, text
-        for line in text.splitlines(): assert readable(line, 10**6) == line, line
-    return done.returncode, out, error
+    done = CliRunner().invoke(app, list(map(str, words)))
+    if done.exception and not isinstance(done.exception, SystemExit): raise done.exception
+    for line in (done.stdout + done.stderr).splitlines(): assert readable(line, 10**6) == line, line
+    return done.exit_code, done.stdout, done.stderr
 
 
 # --- what is no file, or no file of its kind -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,17 +20,30 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--dim", "32", "--epochs", "2", "--epoch-steps", "1", "--batch-size", "16"]
 
 
-def asl_nb(*words, cwd=None, check=True, env=None):
+def asl_nb(*words, check=True, env=None):
+    "Run a command as it is typed, in this process, which has loaded the libraries."
+    result = CliRunner().invoke(app, [str(word) for word in words], env=env)
+    if result.exception and not isinstance(result.exception, SystemExit): raise result.exception
+    if check: assert result.exit_code == 0, result.stderr
+    return result
+
+
+def finished(*command, cwd=None, env=None):
+    "What a process came to, by the names that `asl_nb` has for it."
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **(env or {})})
+    return SimpleNamespace(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def in_a_process(*words, **place):
     "Run a command in a process of its own."
-    result = subprocess.run([sys.executable, "-m", "asl_nb", *map(str, words)], cwd=cwd, capture_output=True,
-                            text=True, env={**os.environ, "TQDM_DISABLE": "1", **(env or {})})
-    if check: assert result.returncode == 0, result.stderr
+    result = finished(sys.executable, "-m", "asl_nb", *map(str, words), **place)
+    assert result.exit_code == 0, result.stderr
     return result
 
 
 def refused(result, *words):
     "The one clear line on the error stream, and exit code 2."
-    assert result.returncode == 2, result.stderr + result.stdout
+    assert result.exit_code == 2, result.stderr + result.stdout
     assert "Traceback" not in result.stderr
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("asl-nb: "), line
@@ -41,7 +55,7 @@ def refused(result, *words):
 def recordings(tmp_path_factory):
     "A folder of synthetic clips, five signers."
     folder = tmp_path_factory.mktemp("data")/"recordings with a space, é"
-    asl_nb("synthesize", folder, "--signers", 5, "--clips-per-sign", 1, "--seed", 3)
+    in_a_process("synthesize", folder, "--signers", 5, "--clips-per-sign", 1, "--seed", 3)
     return folder
 
 
@@ -50,7 +64,7 @@ def trained(recordings, tmp_path_factory):
     "The output folder of a short training run."
     out = tmp_path_factory.mktemp("models")
     people = ["--test-participants", "synthetic02", "--validation-share", "0.3"]
-    asl_nb("train", "--data", recordings, *people, "--out", out, *SMALL)
+    in_a_process("train", "--data", recordings, *people, "--out", out, *SMALL)
     return out
 
 
@@ -68,26 +82,22 @@ def test_one_persons_own_signs_from_recordings_to_a_score(tmp_path):
     write_keypoint_folders(tmp_path/"takes", 20, frames=6)
     (tmp_path/"takes"/"sign0").rename(tmp_path/"takes"/"guten Morgen")
     (tmp_path/"takes"/"sign1").rename(tmp_path/"takes"/"чай")
-    def run(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words])
-        assert result.exit_code == 0, result.stderr
-        return result
     mine = tmp_path/"mine"
-    assert "20 new clips" in run("extract", tmp_path/"takes", "--out", mine, "--participant", "me").stdout
-    assert "me alone, and its score says nothing about other people" in run("inspect", mine).stdout
-    planned = run("prepare", "--source", mine, "--out", tmp_path/"plan", "--signs", "all", "--table-only").stdout
+    assert "20 new clips" in asl_nb("extract", tmp_path/"takes", "--out", mine, "--participant", "me").stdout
+    assert "me alone, and its score says nothing about other people" in asl_nb("inspect", mine).stdout
+    planned = asl_nb("prepare", "--source", mine, "--out", tmp_path/"plan", "--signs", "all", "--table-only").stdout
     assert "not there: 0" not in planned
     assert "no clip was read and no training folder made" in planned
-    prepared = run("prepare", "--source", mine, "--out", tmp_path/"split", "--signs", "all").stdout
+    prepared = asl_nb("prepare", "--source", mine, "--out", tmp_path/"split", "--signs", "all").stdout
     assert "train: 16 clips by me" in prepared and "test: 4 clips by me" in prepared
-    trained = run("train", "--data", tmp_path/"split", "--out", tmp_path/"models", *SMALL).stdout
+    trained = asl_nb("train", "--data", tmp_path/"split", "--out", tmp_path/"models", *SMALL).stdout
     assert "accuracy on new clips of me, who made all of them" in trained
     assert "this score is for me and says nothing about other people" in trained and "unseen" not in trained
-    scored = run("evaluate", next((tmp_path/"models").glob("*.pth")), "--data", tmp_path/"split", "--json")
+    scored = asl_nb("evaluate", next((tmp_path/"models").glob("*.pth")), "--data", tmp_path/"split", "--json")
     scores = json.loads(scored.stdout)
     assert scores["clips"] == 4 and set(scores["per_sign"]) == {"guten Morgen", "чай"}
     assert "this model was trained on me" in scored.stderr
-    assert "20 clips removed" in run("remove", mine, "--participant", "me", "--yes").stdout
+    assert "20 clips removed" in asl_nb("remove", mine, "--participant", "me", "--yes").stdout
     assert not list(mine.rglob("*.parquet"))
 
 
@@ -135,16 +145,16 @@ def test_prediction_is_one_json_line_per_clip(trained, recordings):
 
 def test_weights_alone_are_enough(trained, recordings, tmp_path):
     shutil.copy(next(trained.glob("*.pth")), tmp_path/"alone.pth")
-    assert asl_nb("predict", "alone.pth", one_clip(recordings), cwd=tmp_path).stdout
+    assert in_a_process("predict", "alone.pth", one_clip(recordings), cwd=tmp_path).stdout
 
 
 def test_same_seed_same_curves(recordings, tmp_path):
-    def losses(out):
-        asl_nb("train", "--data", recordings, "--out", out, "--seed", 5, *SMALL)
+    def losses(run, out):
+        run("train", "--data", recordings, "--out", out, "--seed", 5, *SMALL)
         history = read_manifest(next(out.glob("*_final_manifest.json"))).training_history
         assert len(history.train_losses) == 2
         return history.model_dump_json(exclude={"epoch_seconds"})  # as text: NaN is not equal to itself
-    assert losses(tmp_path/"one") == losses(tmp_path/"two")
+    assert losses(in_a_process, tmp_path/"one") == losses(asl_nb, tmp_path/"two")
 
 
 def test_quick_trains_on_the_embedded_default(tmp_path):
@@ -217,8 +227,7 @@ app(sys.argv[2:])
 def test_full_disk_keeps_the_previous_best(recordings, tmp_path):
     words = ["train", "--data", recordings, "--out", tmp_path, "--dim", 32, "--epochs", 12, "--learning-rate", 2e-3]
     command = [sys.executable, "-c", FULL_DISK, tmp_path, *map(str, words)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    refused(result, "File too large")
+    refused(finished(*command), "File too large")
     weights = next(tmp_path.glob("*.pth"))
     assert asl_nb("predict", weights, one_clip(recordings)).stdout
     assert read_manifest(next(tmp_path.glob("*_manifest.json"))).name == weights.stem
@@ -254,5 +263,5 @@ def test_wheel_carries_all_that_is_needed(tmp_path):
     where = subprocess.run([sys.executable, "-c", "import asl_nb; print(asl_nb.__file__)"], cwd=tmp_path, text=True,
                            capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(site)}).stdout
     assert Path(where.strip()).is_relative_to(site)
-    shown = asl_nb("train", "--quick", "--dim", 32, "--epochs", 1, cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    shown = in_a_process("train", "--quick", "--dim", 32, "--epochs", 1, cwd=tmp_path, env={"PYTHONPATH": str(site)})
     assert "models/asl_model_v" in shown.stdout and list((tmp_path/"models").glob("*.pth"))

@@ -1,16 +1,19 @@
 """Nothing is lost: runs that are killed, interrupted or spread over processes end as an unbroken run does."""
+import multiprocessing
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from asl_nb.cli import app
 from asl_nb.data.synthetic import write_synthetic
 from asl_nb.training.manifest import read_manifest
 
@@ -22,6 +25,34 @@ RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validat
 def start(*words, launcher=("-m", "asl_nb")):
     command = [sys.executable, *launcher, *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["asl_nb.cli", "asl_nb.training.trainer", "asl_nb.training.monitoring", "torch._dynamo",
+                              "torchmetrics"])
+
+
+def run_command(words, *streams):
+    "What a forked process does: the command, with its output in files."
+    for number, path in enumerate(streams, 1): os.dup2(os.open(path, os.O_WRONLY), number)
+    torch.set_num_threads(1)
+    app(words)
+
+
+class Fork:
+    "A command in a process of its own that need not load the libraries, to be used as one of `subprocess`."
+    def __init__(self, *words):
+        self.streams = [tempfile.NamedTemporaryFile("r") for _ in range(2)]
+        self.process = FORKS.Process(target=run_command, args=(list(map(str, words)), *(s.name for s in self.streams)))
+        self.process.start()
+        self.pid, self.kill = self.process.pid, self.process.kill
+
+    returncode = property(lambda self: self.process.exitcode)
+    def poll(self): return self.returncode
+    def send_signal(self, number): os.kill(self.pid, number)
+    def communicate(self, timeout=None):
+        self.process.join(timeout)
+        return tuple(stream.read() for stream in self.streams)
 
 
 def finish(process, code=0):
@@ -51,34 +82,37 @@ def assert_same(one, other):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     out = tmp_path_factory.mktemp("unbroken")
+    process = start(*RUN, "--out", out)
+    wait_for_checkpoint(process, out)
     began = time.monotonic()
-    finish(start(*RUN, "--out", out))
+    finish(process)
     return outcome(out), time.monotonic() - began
 
 
 @pytest.mark.parametrize("moment", range(5))
 def test_killed_at_a_random_moment_and_resumed(unbroken, tmp_path, moment):
-    process = start(*RUN, "--out", tmp_path)
+    begin = Fork if moment else start  # the first in fresh processes from beginning to end
+    process = begin(*RUN, "--out", tmp_path)
     wait_for_checkpoint(process, tmp_path)
-    time.sleep(random.Random(moment).uniform(0, .3*unbroken[1]))
+    time.sleep(random.Random(moment).uniform(0, .4*unbroken[1]))
     process.kill()
     process.communicate()
     if list(tmp_path.glob("*_checkpoint_*.pt")): # the last thing a finished run does is to remove them
         (tmp_path/f".training_history.png.{process.pid}.1.part").touch() # killed while it drew
-        finish(start("train", "--resume", tmp_path))
+        finish(begin("train", "--resume", tmp_path))
     assert_same(outcome(tmp_path), unbroken[0])
     assert len(list(tmp_path.iterdir())) == 4, "only the four files of a finished run are left"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop_and_resumed(unbroken, tmp_path, number, code):
-    process = start(*RUN, "--out", tmp_path)
+    process = Fork(*RUN, "--out", tmp_path)
     wait_for_checkpoint(process, tmp_path)
     process.send_signal(number)
     _, error = finish(process, code)
     command = error.strip().splitlines()[-1].split()
     assert command[:3] == ["asl-nb", "train", "--resume"] and Path(command[3]).exists()
-    finish(start(*command[1:]))
+    finish(Fork(*command[1:]))
     assert_same(outcome(tmp_path), unbroken[0])
 
 
@@ -86,23 +120,23 @@ def test_cross_validation_that_is_asked_to_stop_says_so_and_goes_on(tmp_path):
     data = write_synthetic(tmp_path/"clips", signers=4, clips_per_sign=1, signs=("hello", "please"))
     few = [word for each in ("dim=32", "epochs=6", "epoch_steps=1") for word in ("--set", each)]
     words = ("crossval", "--data", data, "--folds", "2", "--out", tmp_path/"out", "--variants", "best", *few)
-    process = start(*words)
+    process = Fork(*words)
     while not list(tmp_path.rglob("*_checkpoint_*.pt")):
         assert process.poll() is None, process.communicate()
         time.sleep(.01)
     process.send_signal(signal.SIGTERM)
     _, error = finish(process, 143)
     assert "the same command goes on" in error and "Traceback" not in error
-    out, _ = finish(start(*words))
+    out, _ = finish(Fork(*words))
     assert "best  F1" in out and "best  F2" in out
 
 
 def test_resuming_with_another_configuration_is_refused(tmp_path):
-    process = start(*RUN, "--out", tmp_path)
+    process = Fork(*RUN, "--out", tmp_path)
     wait_for_checkpoint(process, tmp_path)
     process.kill()
     process.communicate()
-    _, error = finish(start("train", "--resume", tmp_path, "--learning-rate", "1"), code=2)
+    _, error = finish(Fork("train", "--resume", tmp_path, "--learning-rate", "1"), code=2)
     assert "--learning-rate" in error and "Traceback" not in error
 
 
@@ -133,5 +167,5 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
     wait_for_checkpoint(process, tmp_path)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
-    _, error = finish(start("train", "--resume", tmp_path), code=2)
+    _, error = finish(Fork("train", "--resume", tmp_path), code=2)
     assert "processes was 2 and is 1" in error

@@ -1,6 +1,5 @@
 """The documentation site: built strictly, then opened in a real browser, wide and narrow, light and dark."""
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT/"docs"
@@ -37,20 +35,16 @@ def build(source, out):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    "The site, built once for all test workers."
-    base = tmp_path_factory.getbasetemp()  # of this worker; its parent is of this run only where there are workers
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)/"site"
-    with FileLock(f"{place}.lock"):
-        if not (place/"done").exists():
-            subprocess.run([sys.executable, DOCS/"signer.py", DOCS/"_static"/"signer.json"], check=True, cwd=ROOT)
-            subprocess.run([sys.executable, DOCS/"pages.py", place/"source"], check=True)
-            built = build(place/"source", place/"html")
-            assert built.returncode == 0, built.stderr
-            (place/"html"/"demo").mkdir()
-            for path in (DOCS/"demo").glob("*.*"): shutil.copy(path, place/"html"/"demo")
-            (place/"done").touch()
+    "The site."
+    place = tmp_path_factory.mktemp("site")
+    subprocess.run([sys.executable, DOCS/"signer.py", DOCS/"_static"/"signer.json"], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, DOCS/"pages.py", place/"source"], check=True)
+    built = build(place/"source", place/"html")
+    assert built.returncode == 0, built.stderr
+    (place/"html"/"demo").mkdir()
+    for path in (DOCS/"demo").glob("*.*"): shutil.copy(path, place/"html"/"demo")
     return place/"html"
 
 
@@ -58,10 +52,10 @@ def site(tmp_path_factory):
 def address(site, serve): return serve(site)
 
 
-@pytest.fixture
-def watched(browser, address):
-    "A page that must not complain, and must not ask any other host for anything."
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+@pytest.fixture(scope="module")
+def tab(browser, address):
+    "One window for all tests, which keeps what pages share, and what went wrong in it since a test began."
+    context = browser.new_context()
     context.set_default_timeout(120_000)
     page, faults = context.new_page(), []
     page.on("request",
@@ -69,8 +63,18 @@ def watched(browser, address):
     page.on("response", lambda response: response.status < 400 or faults.append(response.url))
     page.on("console", lambda message: message.type == "error" and faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    yield page
+    yield page, faults
     context.close()
+
+
+@pytest.fixture
+def watched(tab):
+    "A page that must not complain, and must not ask any other host for anything."
+    page, faults = tab
+    faults.clear()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    yield page
     assert not faults
 
 

@@ -6,6 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from asl_nb.data.batches import make_loader
+from asl_nb.data.synthetic import write_synthetic
 from asl_nb.evaluation.calibration import fit_temperature
 from asl_nb.evaluation.scores import predict_logits
 from asl_nb.network.regularizers import AdaptiveDropout
@@ -21,12 +22,16 @@ CONFIG = TrainingConfig(
     device="cpu")
 
 
+@pytest.fixture(scope="module")
+def splits(): return load_data(CONFIG)
+
+
 @pytest.fixture
-def make_trainer(tmp_path):
+def make_trainer(splits, tmp_path):
     def make(**changes):
         torch.manual_seed(0)
         config = replace(CONFIG, out=str(tmp_path), **changes)
-        return Trainer(config, load_data(config), Engine("cpu"), new_run_files(tmp_path), report=None)
+        return Trainer(config, splits, Engine("cpu"), new_run_files(tmp_path), report=None)
     return make
 
 
@@ -51,8 +56,9 @@ def test_nobody_is_in_two_parts(finished):
     assert all(parts) and len(set.union(*parts)) == sum(map(len, parts)) and parts[2] == {"synthetic04"}
 
 
-def test_who_validates_depends_on_the_seed():
-    few = replace(CONFIG, synthetic_clips=1) # the signers are the same, and made sooner
+def test_who_validates_depends_on_the_seed(tmp_path):
+    folder = write_synthetic(tmp_path/"clips", signers=6, clips_per_sign=1, signs=("hello", "please"))
+    few = replace(CONFIG, data=str(folder), signs="all")
     def who(**changes): return load_data(replace(few, **changes)).validation.signers
     assert len({who(seed=seed) for seed in range(5)}) > 1
     assert who(seed=3) == who(seed=3)
@@ -117,8 +123,8 @@ def train_batches(trainer, batches):
             "steps": torch.tensor(trainer.steps), "random": torch.rand(4)}
 
 
-def test_a_skipped_step_leaves_no_trace_in_a_whole_network(make_trainer):
-    first, second = list(make_loader(load_data(CONFIG).train, 24))
+def test_a_skipped_step_leaves_no_trace_in_a_whole_network(splits, make_trainer):
+    first, second = list(make_loader(splits.train, 24))
     bad = first._replace(labels=torch.full((first.clips, 4), torch.nan))  # the forward pass is finite, the loss is not
     clean = train_batches(make_trainer(ema_decay=.9), [first, second])
     trainer = make_trainer(ema_decay=.9)
@@ -127,8 +133,8 @@ def test_a_skipped_step_leaves_no_trace_in_a_whole_network(make_trainer):
     assert (trainer.engine.skipped, trainer.steps) == (1, 2)
 
 
-def test_running_out_of_memory_leaves_no_trace_in_a_whole_network(make_trainer):
-    batch = next(iter(make_loader(load_data(CONFIG).train, 24)))
+def test_running_out_of_memory_leaves_no_trace_in_a_whole_network(splits, make_trainer):
+    batch = next(iter(make_loader(splits.train, 24)))
     def with_limit(trainer):
         "Memory for eight clips, which is found to be too small at the end of the forward pass."
         def refuse(module, inputs, output):

@@ -56,19 +56,19 @@ def dominant_hand(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> str: # "left", "right" or "neither"
     "The hand that is seen in more frames, or that moves more if both are seen equally often."
-    from asl_nb.data.body import WRISTS, left_is_dominant
-    left, right = (_as_batch(clip[:, wrist]) for wrist in WRISTS)
-    if left_is_dominant(left, right): return "left"
-    return "right" if left_is_dominant(right, left) else "neither"
+    from asl_nb.data.body import WRISTS, left_is_dominant, split_missing
+    left, right = (split_missing(_as_batch(clip[:, wrists])) for wrists in (WRISTS, WRISTS[::-1]))
+    if left_is_dominant(left): return "left"
+    return "right" if left_is_dominant(right) else "neither"
 
 # %% ../../nbs/data/12_inspection.ipynb #i002
 def found_twice(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> tuple[int, int]: # frames with both hands, and how many of them show one hand twice
     "How often two hands are one."
-    from asl_nb.data.body import WRISTS, doubled_hands
+    from asl_nb.data.body import WRISTS, doubled_hands, hands_and_arms
     both = ~np.isnan(clip[:, WRISTS, 0]).any(1)
-    return int(both.sum()), int(doubled_hands(_as_batch(clip)).any(-1).sum())
+    return int(both.sum()), int(doubled_hands(*hands_and_arms(_as_batch(clip))).any(1).sum())
 
 # %% ../../nbs/data/12_inspection.ipynb #c016
 STILL = 0.001 # of the width or height of the image
@@ -115,13 +115,13 @@ def hand_path(
     from asl_nb.data.body import body_centre, centre_landmarks, shoulder_width
     hand = dominant_hand(clip)
     body = centre_landmarks(_as_batch(clip)[..., :2])
-    width = shoulder_width(body[-1]).item()
+    width = shoulder_width(body[-1]).known().item()
     if hand == "neither" or not width > 0: return np.full((STEPS, 2), np.nan, dtype=np.float32)
     place = hand_places(clip[:, PARTS[f"{hand}_hand"], :2])
     seen = np.flatnonzero(~np.isnan(place[:, 0]))
     times = np.linspace(seen[0], seen[-1], STEPS)
     path = np.stack([np.interp(times, seen, place[seen, axis]) for axis in (0, 1)], axis=1)
-    centre = body_centre(*body, centre="shoulders")[0].numpy()
+    centre = body_centre(*body, centre="shoulders").flatten().numpy()
     return np.asarray((path - centre)/width*[-1 if hand == "left" else 1, 1], dtype=np.float32)
 
 # %% ../../nbs/data/12_inspection.ipynb #face2

@@ -120,10 +120,11 @@ def frames_read(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> np.ndarray: # increasing frame numbers
     "Which frames of a clip the network reads."
-    numbered = clip.copy()
-    numbered[..., 2] = np.arange(len(clip))[:, None]
-    chosen, mask = model.preprocessing.selection(torch.from_numpy(numbered)[None], torch.tensor([len(clip)]))
-    return np.asarray(chosen[0, mask[0], 0, 2].round().long().numpy())
+    selection, lengths = model.preprocessing.selection, torch.tensor([len(clip)])
+    numbered = selection.enter(torch.from_numpy(clip)[None], lengths)
+    numbered.place[:, :, 2] = torch.arange(len(clip))
+    chosen, mask = selection.arrange(numbered, lengths)
+    return np.asarray(chosen.place[0, 0, 2, mask[0]].round().long().numpy())
 
 def attention_layers(
     model:ASLModel,

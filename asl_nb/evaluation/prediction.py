@@ -251,8 +251,10 @@ class ExportedModel:
             "landmarks": np.asarray(landmarks, dtype=np.float32),
             "lengths": np.asarray(lengths, dtype=np.int64)}
         clips = max(FRAMES_AT_ONCE//max(landmarks.shape[1], 1), 1) # in a part
+        if self.metadata.get("quantized"): clips = 1 # 8 bits are rounded by the largest number of a whole batch
         parts = [{name: value[first:first + clips] for name, value in inputs.items()}
                  for first in range(0, max(len(landmarks), 1), clips)]
+        for part in parts: part["landmarks"] = part["landmarks"][:, :part["lengths"].max(initial=1)]
         return np.concatenate([run_session(self.session, part, self.source) for part in parts])
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p014

@@ -4,132 +4,145 @@
 
 # %% auto #0
 __all__ = ['ENDS_OF_BONES', 'SIZE_MEASURES', 'correct_aspect', 'palm_length', 'bone_length', 'hand_length', 'hand_shape',
-           'joint_cosines', 'fingertip_distances', 'place_features', 'mirror_mask', 'fill_gaps', 'drop_unseen',
-           'hand_features']
+           'joint_cosines', 'fingertip_distances', 'place_features', 'mirror_mask', 'fill_gaps', 'pick_frames',
+           'drop_unseen', 'hand_features']
 
 # %% ../../nbs/network/03_features.ipynb #c003
 import torch
 from torch import Tensor
 
 from ..data.batches import frame_mask
-from ..data.body import left_is_dominant
+from ..data.body import Points, left_is_dominant
 from ..data.landmarks import ASPECT, HAND_EDGES
 from .choices import JOINTS, PAIRS
 from .guide_features import difference
 
 # %% ../../nbs/network/03_features.ipynb #c022
 def correct_aspect(
-    points:Tensor, # `(…, 3)`, x and z in image widths, y in image heights
-) -> Tensor: # same shape
+    points:Points, # `(…, 3, T)`, x and z in image widths, y in image heights
+) -> Points: # same shapes
     "The same points with all three in image heights."
-    return points*points.new_tensor([ASPECT, 1, ASPECT])
+    return Points(points.place*points.place.new_tensor([ASPECT, 1, ASPECT])[:, None], points.seen)
 
 def palm_length(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
-) -> Tensor: # `(B, T, 2, 1, 1)`
+    hands:Points, # `(B, 2, 21, 3, T)`
+) -> Points: # `(B, 2, 1, 1, T)`
     "From the wrist to the knuckle of the middle finger, in the image."
-    length:Tensor = (hands[..., 9:10, :2] - hands[..., :1, :2]).norm(dim=-1, keepdim=True)
-    return length
+    return (hands.pick(slice(9, 10)) - hands.pick(slice(0, 1))).in_image().length()
 
 # %% ../../nbs/network/03_features.ipynb #h043
 ENDS_OF_BONES = tuple(zip(*HAND_EDGES)) # where each begins, and where it ends
 
 def bone_length(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
-) -> Tensor: # `(B, T, 2, 1, 1)`
+    hands:Points, # `(B, 2, 21, 3, T)`
+) -> Points: # `(B, 2, 1, 1, T)`
     "Twice the root mean square of the lengths of the hand's bones, in the image and in depth."
-    one, other = (hands[..., points, :] for points in ENDS_OF_BONES)
-    return 2*(one - other).square().sum(-1, keepdim=True).nanmean(-2, keepdim=True).sqrt()
+    one, other = (hands.pick(points) for points in ENDS_OF_BONES)
+    mean = (one - other).squared_length().mean(-3)
+    return Points(2*mean.place.sqrt(), mean.seen)
 
 SIZE_MEASURES = {"palm": palm_length, "bones": bone_length}
 
 def hand_length(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
+    hands:Points, # `(B, 2, 21, 3, T)`
     hand_size:str="palm", # one of `HAND_SIZES`
-) -> Tensor: # `(B, T, 2, 1, 1)`, positive
+) -> Points: # `(B, 2, 1, 1, T)`, positive
     "How large each hand is, in each frame."
-    return SIZE_MEASURES[hand_size](hands).clamp(min=1e-4)
+    size = SIZE_MEASURES[hand_size](hands)
+    return Points(size.place.clamp(min=1e-4), size.seen)
 
 # %% ../../nbs/network/03_features.ipynb #h046
 def hand_shape(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
-    size:Tensor, # `(B, T, 2, 1, 1)` from `hand_length`
-) -> Tensor: # `(B, T, 2, 20, 3)`, in hand sizes
+    hands:Points, # `(B, 2, 21, 3, T)`
+    size:Points, # `(B, 2, 1, 1, T)` from `hand_length`
+) -> Points: # `(B, 2, 20, 3, T)`, in hand sizes
     "The points of each hand as seen from its wrist."
-    return ((hands[..., 1:, :] - hands[..., :1, :])/size).clamp(-10, 10)
+    shape = hands.pick(slice(1, 21)) - hands.pick(slice(0, 1))
+    return Points((shape.place/size.place).clamp(-10, 10), shape.seen*size.seen)
 
 # %% ../../nbs/network/03_features.ipynb #c101
 def joint_cosines(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
-) -> Tensor: # `(B, T, 2, 15)`, cosines from -1 (straight) to 1 (folded)
+    hands:Points, # `(B, 2, 21, 3, T)`
+) -> Points: # `(B, 2, 15, 1, T)`, cosines from -1 (straight) to 1 (folded)
     "How far each joint of each finger is bent, thumb first, from the palm outwards."
-    before, joint, behind = (hands[..., points, :] for points in zip(*JOINTS))
-    return torch.cosine_similarity(before - joint, behind - joint, dim=-1)
+    before, joint, behind = (hands.pick(points) for points in zip(*JOINTS))
+    one, other = before - joint, behind - joint
+    product = (one.place*other.place).sum(-2, keepdim=True)
+    lengths = one.length().place*other.length().place
+    return Points(product/lengths.clamp(min=1e-12), one.seen*other.seen)
 
 def fingertip_distances(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
-    size:Tensor, # `(B, T, 2, 1, 1)` from `hand_length`
-) -> Tensor: # `(B, T, 2, 15)`, in hand sizes
+    hands:Points, # `(B, 2, 21, 3, T)`
+    size:Points, # `(B, 2, 1, 1, T)` from `hand_length`
+) -> Points: # `(B, 2, 15, 1, T)`, in hand sizes
     "How far the fingertips are from the wrist and from each other."
-    one, other = (hands[..., points, :] for points in zip(*PAIRS))
-    distances:Tensor = (one - other).norm(dim=-1)/size[..., 0]
-    return distances.clamp(max=10)
+    one, other = (hands.pick(points) for points in zip(*PAIRS))
+    apart = (one - other).length()
+    return Points((apart.place/size.place).clamp(max=10), apart.seen*size.seen)
 
 # %% ../../nbs/network/03_features.ipynb #f002
 def place_features(
-    position:Tensor, # `(B, T, P, 3)` from `guide_features`, in shoulder widths
-) -> dict[str, Tensor]: # "place" and "motion", each `(B, T, P, 2)`
+    position:Points, # `(B, P, 3, T)` from `normalise`, in shoulder widths
+) -> dict[str, Points]: # "place" and "motion", each `(B, P, 2, T)`
     "Half the position and five times the motion in the image, in true proportions."
-    place = correct_aspect(position)[..., :2]/ASPECT
-    return {"place": place/2, "motion": 5*difference(place)}
+    flat = position.in_image()
+    place = Points(flat.place*flat.place.new_tensor([.5, .5/ASPECT])[:, None], flat.seen)
+    motion = difference(place)
+    return {"place": place, "motion": Points(10*motion.place, motion.seen)}
 
 # %% ../../nbs/network/03_features.ipynb #c025
 def mirror_mask(
-    left_wrist:Tensor, # `(B, T, 3)`
-    right_wrist:Tensor, # `(B, T, 3)`
+    wrists:Points, # `(B, 2, 3, T)`, left and right
     lengths:Tensor, # `(B,)`
 ) -> Tensor: # `(B, T)` bool
     "In which frames the left hand leads: all of a left-handed clip, those with only the left of a one-handed one."
-    left, right = ~left_wrist[..., 0].isnan(), ~right_wrist[..., 0].isnan()
+    left, right = (wrists.seen[:, :, 0] > 0).unbind(1)
     one_handed = (left & right).sum(1, keepdim=True) < .3*lengths[:, None]
     alone = one_handed & (left ^ right)
-    return alone & left | ~alone & left_is_dominant(left_wrist, right_wrist)[:, None]
+    return alone & left | ~alone & left_is_dominant(wrists)[:, None]
 
 # %% ../../nbs/network/03_features.ipynb #c028
 def fill_gaps(
-    landmarks:Tensor, # `(B, T, P, 3)`
+    points:Points, # `(B, P, 3, T)`
     longest:int, # frames of the longest gap that is filled
-) -> Tensor: # `(B, T, P, 3)`; longer gaps, the beginning and the end stay NaN
+) -> Points: # the same shapes; longer gaps, the beginning and the end stay as they are
     "Fill short gaps of each landmark with a straight line."
-    frames = landmarks.shape[1]
-    time = torch.arange(frames, device=landmarks.device)[:, None] # (T, 1)
-    seen = ~landmarks[..., 0].isnan() # (B, T, P)
-    before = torch.where(seen, time, -1).cummax(1).values
-    after = torch.where(seen, time, frames).flip(1).cummin(1).values.flip(1)
+    place, frames = points.place, points.place.shape[-1]
+    time = torch.arange(frames, device=place.device)
+    seen = points.seen > 0 # (B, P, 1, T)
+    before = torch.where(seen, time, -1).cummax(-1).values
+    after = torch.where(seen, time, frames).flip(-1).cummin(-1).values.flip(-1)
     short = ~seen & (before >= 0) & (after < frames) & (after - before - 1 <= longest)
-    start = landmarks.take_along_dim(before.clamp(min=0)[..., None], 1)
-    end = landmarks.take_along_dim(after.clamp(max=frames - 1)[..., None], 1)
-    share = ((time - before)/(after - before).clamp(min=1))[..., None]
-    return torch.where(short[..., None], start + (end - start)*share, landmarks)
+    start = place.take_along_dim(before.clamp(min=0), -1)
+    end = place.take_along_dim(after.clamp(max=frames - 1), -1)
+    share = (time - before)/(after - before).clamp(min=1)
+    return Points(torch.where(short, start + (end - start)*share, place), (seen | short).to(place.dtype))
+
+def pick_frames(
+    points:Points, # `(B, P, 3, T)`
+    index:Tensor, # `(B, S)` frames of each clip
+) -> Points: # `(B, P, 3, S)`
+    "Some frames of each clip, in any order."
+    return Points(*(each.take_along_dim(index[:, None, None], -1) for each in points))
 
 def drop_unseen(
-    landmarks:Tensor, # `(B, T, P, 3)`
+    points:Points, # `(B, P, 3, T)`
     lengths:Tensor, # `(B,)`
-    seen:Tensor, # `(B, T)` bool, the frames to keep
-) -> tuple[Tensor, Tensor]: # the kept frames in front, and how many they are
+    keep:Tensor, # `(B, T)` bool, the frames to keep
+) -> tuple[Points, Tensor]: # the kept frames in front, nothing seen behind them; and how many they are
     "Close up the frames that are kept; a clip that would lose all frames keeps them."
-    seen = seen & frame_mask(lengths, landmarks.shape[1])
-    kept = torch.where(seen.any(1), seen.sum(1), lengths)
-    order = (~seen).to(torch.uint8).argsort(dim=1, stable=True) # kept frames first, in their order
-    return landmarks.take_along_dim(order[..., None, None], 1), kept
+    keep = keep & frame_mask(lengths, keep.shape[1])
+    kept = torch.where(keep.any(1), keep.sum(1), lengths)
+    order = (~keep).to(torch.uint8).argsort(dim=1, stable=True) # kept frames first, in their order
+    place, seen = pick_frames(points, order)
+    return Points(place, seen*frame_mask(kept, keep.shape[1])[:, None, None]), kept
 
 # %% ../../nbs/network/03_features.ipynb #f005
 def hand_features(
-    hands:Tensor, # `(B, T, 2, 21, 3)`
+    hands:Points, # `(B, 2, 21, 3, T)`
     hand_size:str="palm", # one of `HAND_SIZES`
-) -> dict[str, Tensor]: # for each of `HAND_FEATURES`: `(B, T, 2, …)`, NaN where a hand was not seen
+) -> dict[str, Points]: # for each of `HAND_FEATURES`: `(B, 2, …, T)`
     "What each hand is like, wherever it is."
-    size = hand_length(hands, hand_size)
-    presence = (~hands[..., :1, 0].isnan()).to(hands.dtype)
+    size, wrist = hand_length(hands, hand_size), hands.pick(slice(0, 1))
     return {"shape": hand_shape(hands, size), "bend": joint_cosines(hands),
-            "spread": fingertip_distances(hands, size), "presence": presence}
+            "spread": fingertip_distances(hands, size), "presence": Points(wrist.seen, wrist.seen)}

@@ -154,15 +154,20 @@ class LandmarkEncoder(nn.Module):
         self.top = LinearNorm(dim, dim)
         self.dropout = AdaptiveDropout(*adaptive_dropout)
 
+    def encode_features(self, features:Tensor, mask:Tensor) -> Tensor:
+        "From the features of the preprocessing, `(B, T, features)`, to channels `(B, T, C)`."
+        x = self.stem(features, mask)
+        for block in self.blocks.values(): x = block(x, mask)
+        encoded:Tensor = self.dropout(nn.functional.silu(self.top(x, mask)))
+        return encoded
+
     def encode(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen
         lengths:Tensor|None=None, # `(B,)` real frames of each clip; None: all are real
     ) -> tuple[Tensor, Tensor]: # `(B, T, C)`, and which frames are real, `(B, T)`
         "What the classifier is given."
-        x, mask = self.preprocessing(landmarks, lengths)
-        x = self.stem(x, mask)
-        for block in self.blocks.values(): x = block(x, mask)
-        return self.dropout(nn.functional.silu(self.top(x, mask))), mask
+        features, mask = self.preprocessing(landmarks, lengths)
+        return self.encode_features(features, mask), mask
 
 @dataclass
 class EmbeddingStatistics:

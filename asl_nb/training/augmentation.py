@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MIRRORED_COLUMNS', 'HANDS', 'EYE_CORNERS', 'warp_time', 'mirror', 'affine_matrix', 'affine', 'body_middle',
-           'jitter_hand', 'tilt_hand', 'resize_fingers', 'nan_where', 'erase_landmarks', 'time_span', 'erase_square',
-           'erase_fingers', 'stretch_width', 'drop_weak_hand', 'add_second_hand', 'find_partners', 'swap_faces',
-           'augmentation_generator', 'BatchRandom', 'augment', 'mix_clips']
+           'hand_origin', 'jitter_hand', 'tilt_hand', 'resize_fingers', 'nan_where', 'erase_landmarks', 'time_span',
+           'erase_square', 'erase_fingers', 'stretch_width', 'drop_weak_hand', 'add_second_hand', 'find_partners',
+           'swap_faces', 'augmentation_generator', 'BatchRandom', 'augment', 'mix_clips']
 
 # %% ../../nbs/training/04_augmentation.ipynb #c003
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batch, frame_mask
-from ..data.body import WRISTS, body_centre, centre_landmarks, coalesce, frames_seen
+from ..data.body import WRISTS, body_centre, centre_landmarks, frames_seen, split_missing
 from ..data.landmarks import ASPECT, MIRROR, NOSE_TIP, PARTS
 from ..data.resampling import resample, spread_times
 from .configuration import AugmentationConfig
@@ -92,10 +92,17 @@ def body_middle(
     landmarks:Tensor, # `(B, T, 543, 3)`
 ) -> Tensor: # `(B, 2)`
     "The middle of the shoulders, or what stands in for it; never NaN."
-    return body_centre(*centre_landmarks(landmarks[..., :2]), centre="shoulders", fallback=.5)
+    return body_centre(*centre_landmarks(landmarks[..., :2]), centre="shoulders", fallback=.5).flatten(1)
 
 # %% ../../nbs/training/04_augmentation.ipynb #c036
 HANDS = (PARTS["left_hand"], PARTS["right_hand"])
+
+def hand_origin(
+    hand:Tensor, # `(B, T, 21, 3)`
+) -> Tensor: # `(B, T, 1, 3)`
+    "The wrist, or the knuckle of the middle finger where it was not seen; never NaN."
+    wrist, knuckle = hand[:, :, :1], hand[:, :, 9:10]
+    return torch.where(wrist.isnan(), knuckle, wrist).nan_to_num(.5)
 
 def jitter_hand(
     hand:Tensor, # `(B, T, 21, 3)`
@@ -105,8 +112,8 @@ def jitter_hand(
     inplace:bool=False, # True: write into `hand`
 ) -> Tensor: # `(B, T, 21, 3)`
     "Turn and scale a hand about its own wrist, and move it."
-    wrist = coalesce(hand[:, :, 0, :2], hand[:, :, 9, :2]).nan_to_num(.5) # (B, T, 2)
-    return affine(hand, affine_matrix(degrees, scale), wrist, shift, inplace=inplace)
+    origin = hand_origin(hand)[:, :, 0, :2] # (B, T, 2)
+    return affine(hand, affine_matrix(degrees, scale), origin, shift, inplace=inplace)
 
 # %% ../../nbs/training/04_augmentation.ipynb #c039
 def tilt_hand(
@@ -118,7 +125,7 @@ def tilt_hand(
 ) -> Tensor: # `(B, T, 21, 3)`
     "Turn a hand in depth about its own wrist, as if the camera stood elsewhere."
     hand = hand if inplace else hand.clone()
-    wrist = coalesce(hand[:, :, :1], hand[:, :, 9:10]).nan_to_num(.5) # (B, T, 1, 3)
+    wrist = hand_origin(hand)
     unit = hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is
     x, y, z = ((hand - wrist)*unit).unbind(-1) # each (B, T, 21), in image heights
     yaw, pitch = (angle.deg2rad()[:, None, None] for angle in (yaw, pitch))
@@ -218,7 +225,7 @@ def drop_weak_hand(
     inplace:bool=False, # True: write into `landmarks`
 ) -> Tensor: # `(B, T, 543, 3)`
     "Erase the hand that was seen in fewer frames."
-    left, right = frames_seen(landmarks[:, :, WRISTS]).unbind(1) # frames, (B,)
+    left, right = frames_seen(split_missing(landmarks[:, :, WRISTS])).unbind(1) # frames, (B,)
     landmarks = landmarks if inplace else landmarks.clone()
     for hand, weaker in zip(HANDS, (left < right, right < left)):
         erase_landmarks(landmarks[:, :, hand], (chosen & weaker)[:, None], inplace=True)
@@ -241,7 +248,7 @@ def add_second_hand(
     still[..., 1] += lower
     still = still.where(frame_mask(lengths, landmarks.shape[1])[..., None, None, None], torch.nan)
     other = torch.where(resting[:, None, None, None, None], still, other)
-    seen = frames_seen(hands[:, :, :, 0])/lengths[:, None] # (B, 2)
+    seen = frames_seen(split_missing(hands[:, :, :, 0]))/lengths[:, None] # (B, 2)
     lacking = chosen[:, None] & (seen < .2) & (seen.flip(1) > .5)
     hands = torch.where(lacking[:, None, :, None, None], other, hands)
     landmarks = landmarks if inplace else landmarks.clone()

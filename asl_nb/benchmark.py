@@ -493,7 +493,7 @@ def measure_latency(bench:Workbench) -> list[Row]:
 def measure_onnx(bench:Workbench) -> list[Row]:
     "Milliseconds from one clip to its logits in ONNX Runtime, against PyTorch, on one thread; the best of many calls."
     name = "latency in ONNX Runtime"
-    if not can_export(): return [Row(name, skipped="needs pip install 'asl_nb[export]'")]
+    if not can_export(): return [Row(name, skipped="needs python setup_venv.py dev export")]
     model = deepcopy(bench.model).cpu().eval()
     signs = [f"sign{number}" for number in range(model.settings["num_classes"])]
     session = open_session(make_graph(model).SerializeToString(), threads=1)

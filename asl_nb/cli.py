@@ -9,11 +9,11 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
            'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
            'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
-           'evaluate_command', 'describe_guesses', 'predict_command', 'synthesize_command', 'enrol_command', 'as_array',
-           'open_set_command', 'load_weights', 'export_command', 'explain_command', 'spotter_class',
-           'evaluate_stream_command', 'event_json', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command',
-           'extract_command', 'convert_command', 'remove_command', 'inspect_command', 'prepare_command', 'runs_command',
-           'card_command', 'pack_command', 'bench_command']
+           'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command', 'synthesize_command',
+           'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend', 'explain_command',
+           'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer', 'annotate',
+           'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
+           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -39,7 +39,6 @@ from .core.files import atomic_write, check_input, check_output, read_input, rea
 if TYPE_CHECKING:
     from dataclasses import Field
 
-    import numpy as np
     import pandas as pd
 
     from asl_nb.evaluation.prediction import ExportedModel, Guesses
@@ -458,6 +457,22 @@ def evaluate_command(
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017
+def landmarks_of(
+    model:Path, # that is to look at them
+    path:Path, # whatever can be read
+) -> tuple[Any, list[str]]: # `(T, 543, 3)` in the standard picture, and what is odd about it
+    "What `predict` can take. Raises `InputError` if nobody is seen in it."
+    from asl_nb.data.clips import ZEROS, a_hand_is_seen, read_recording, somebody_is_seen
+    if path.suffix.lower() == ".parquet": # without what looks for landmarks, which loads slowly
+        clip, _, zeros = read_recording(path)
+        notes = [ZEROS.format(zeros, len(clip))] if zeros else []
+    else:
+        clip, _, facts = read_for(model, path)
+        notes = facts.get("notes", [])
+    if not somebody_is_seen(clip): raise InputError(f"{path}: nobody is seen in it; look at it, or record it again")
+    return clip, notes if a_hand_is_seen(clip) else [*notes, "no hand is seen in any of its frames"]
+
+# %% ../nbs/92_cli.ipynb #c017p
 def describe_guesses(guesses:"Guesses") -> str:
     "Guesses in a line for a person."
     line = "  ".join(f"{guess.sign} {guess.probability:.1%}" for guess in guesses)
@@ -473,20 +488,29 @@ def predict_command(
     "The five best guesses for each clip: parquet files in asl-signs format, videos, .pose files, or whatever is read."
     if not any(path.suffix.lower() not in MODEL_ENDINGS for path in files or []):
         raise InputError("predict: no clip is named; give parquet files, videos or .pose files")
-    from asl_nb.evaluation.prediction import open_for_prediction, predict
+    import warnings
+
+    from asl_nb.evaluation.prediction import NO_HAND, open_for_prediction, predict
+    warnings.filterwarnings("ignore", f".*{NO_HAND}") # the notes say so
     model, clips = model_and_rest(files)
     if eaf is not None:
         from asl_nb.live.app import event_line
         if clips[1:]: raise InputError(f"{clips[1]}: with --eaf one recording at a time; leave it out")
         return annotate_recording(clips[0], model, eaf, event_json if as_json else event_line)
-    opened = open_for_prediction(model)
+    opened, faults = open_for_prediction(model), 0
     warn_if_synthetic(opened[0])
     for path in clips:
-        landmarks = path if path.suffix.lower() == ".parquet" else read_for(model, path)[0]
-        guesses = cast("Guesses", predict(landmarks, opened))
+        try: clip, notes = landmarks_of(model, path)
+        except InputError as error:
+            faults += 1
+            say(f"asl-nb: {error}", err=True)
+            continue
+        guesses = cast("Guesses", predict(clip, opened))
+        for note in notes: say(f"note on {path}: {note}", err=True)
         if as_json: say(json_line({"clip": str(path), "known": guesses.known, "familiarity": guesses.familiarity,
-                                   "guesses": [asdict(guess) for guess in guesses]}))
+                                   "guesses": [asdict(guess) for guess in guesses], "notes": notes}))
         else: say(f"{path}  {describe_guesses(guesses)}")
+    if faults: raise typer.Exit(2)
 
 # %% ../nbs/92_cli.ipynb #c017s
 @app.command("synthesize")
@@ -527,17 +551,12 @@ def enrol_command(
         raise InputError(f"{target}: is there already; name it as the model to add to it, or give another --out")
     check_output(target)
     if remove: network, classes = remove_enrolled(network, classes, sign)
-    else: network, classes = enrol(network, classes, sign, [as_array(clip) for clip in clips], by)
+    else: network, classes = enrol(network, classes, sign, [landmarks_of(model, clip)[0] for clip in clips], by)
     save_model(target, network, classes)
     count = "removed" if remove else f"enrolled from {len(clips)} recording{'s'*(len(clips) != 1)}"
     say(f"{sign} {count}; {target} knows {len(classes)} signs")
 
 # %% ../nbs/92_cli.ipynb #enr03
-def as_array(path:Path) -> "np.ndarray": # `(T, 543, 3)`
-    "A clip from whatever can be read."
-    from asl_nb.capture.readers import read_landmarks
-    return read_landmarks(path, progress=True)[0]
-
 @app.command("open-set")
 def open_set_command(
     data:Annotated[str, typer.Option(help="folder of clips, or several with semicolons between")],
@@ -583,22 +602,29 @@ def export_command(
     warn_if_synthetic(network)
 
 # %% ../nbs/92_cli.ipynb #c017x
+def say_legend() -> None:
+    "Say which numbers in the figures stand for which names, where no font has their letters."
+    from asl_nb.core.figures import legend_of_numbers
+    if legend := legend_of_numbers(): say(legend, err=True)
+
 @app.command("explain")
 def explain_command(
     model:WeightsFile,
-    clip:Annotated[Path, typer.Argument(help="a parquet file in asl-signs format")],
+    clip:Annotated[Path, typer.Argument(help="a parquet file in asl-signs format, a video, or whatever is read")],
     out:Annotated[Path, typer.Option(help="the figure to write, PNG")],
     sign:Annotated[str|None, typer.Option(help="explain this sign; not given: the first guess")]=None,
     as_json:Json=False,
 ) -> None:
     "Draw what a prediction is based on: attention over frames, and what masking a part changes."
-    from asl_nb.data.clips import read_clip
     from asl_nb.evaluation.explanation import draw_explanation, explain
     network, classes = load_weights(model)
     warn_if_synthetic(network)
     check_output(out)
-    found = explain(network, classes, read_clip(clip), sign)
+    landmarks, notes = landmarks_of(model, clip)
+    for note in notes: say(f"note on {clip}: {note}", err=True)
+    found = explain(network, classes, landmarks, sign)
     with atomic_write(out) as temporary: draw_explanation(found).savefig(temporary, format="png")
+    say_legend()
     if as_json: return say(json_line({"clip": str(clip), **found.as_dict()}))
     for line in found.lines(): say(line)
     say(f"figure: {out}")
@@ -647,6 +673,13 @@ def event_json(event:"Event") -> str:
         guesses = [asdict(guess) for guess in event.guesses]
         found |= {"start": event.start, "sign": event.sign, "why": event.why, "guesses": guesses}
     return json_line(found)
+
+def told_facts(video:Path) -> dict[str, Any]:
+    "What a video says of itself; what is odd about it is said first."
+    from asl_nb.capture.video import video_facts
+    facts = video_facts(video)
+    for note in facts["notes"]: say(f"note on {video}: {note}", err=True)
+    return facts
 
 # %% ../nbs/92_cli.ipynb #elan0002
 def open_recognizer(
@@ -708,23 +741,23 @@ def live_command(
 
     Keys in the window: q quit, l landmarks, m mirror, s snapshot, c clear."""
     from asl_nb.capture.extractor import LandmarkExtractor
-    from asl_nb.capture.video import VideoWriter, read_video, video_facts
+    from asl_nb.capture.video import VideoWriter, plausible_rate, read_video
     from asl_nb.live.app import Session, event_line, read_webcam, show_live, write_live
     model, video = model_and_video(files)
     recognizer = open_recognizer(model, spotter, least)
     for path in filter(None, (out, eaf)): check_output(path) # before the work
     if out and not headless: raise InputError("--out: an annotated video is written without a window; add --headless")
-    rate = video_facts(video)["stated_rate"] if video else 0
+    facts = told_facts(video) if video else {}
     images, told = read_video(video) if video else read_webcam(camera), event_json if as_json else event_line
     events:list[Event] = []
+    note_other_extractor(model, extractor_here())
     def report(event:"Event") -> None:
         events.append(event)
         say(told(event))
-    note_other_extractor(model, extractor_here())
     with LandmarkExtractor(mirrored) as extractor:
         session = Session(recognizer, extractor, snapshots, sure)
         try:
-            written = VideoWriter(out, rate if 0 < rate <= 120 else 30) if out else None
+            written = VideoWriter(out, plausible_rate(facts.get("stated_rate", 0)) or 30) if out else None
             if headless: write_live(session, images, report, written)
             else: show_live(session, images, report)
         except KeyboardInterrupt: pass
@@ -740,7 +773,7 @@ def extract_command(
         help="a name for all, by-folder, by-name, or a table: CSV with file and sign, or as published")]="by-folder",
     participant:Annotated[str, typer.Option(help="who signs: a name for all, by-folder or by-name")]="unknown",
     session:Annotated[str, typer.Option(help="a name for this round of recordings")]="1",
-    mirrored:Annotated[bool, typer.Option(help="the videos are mirror images, as selfie cameras save them")]=False,
+    mirrored:Annotated[bool, typer.Option(help="the recordings are mirror images, as selfie cameras save them")]=False,
     segment:Annotated[bool, typer.Option(help="cut each video where the hands rest")]=False,
     overwrite:Annotated[bool, typer.Option(help="remove what was extracted into the dataset before")]=False,
     jobs:Annotated[int|None, typer.Option(
@@ -751,12 +784,12 @@ def extract_command(
     "Turn videos into a dataset of landmarks."
     from asl_nb.capture.extraction import ExtractionConfig, extract, write_overlays
     from asl_nb.capture.recordings import Labelling
-    if participant == "unknown":
-        say("--participant was not given, so these clips have no signer to split by; "
-                   "name who signs before training", err=True)
     config = ExtractionConfig(mirrored=mirrored, segment=segment)
     done = extract(sources, out, Labelling(sign, participant, session), config, jobs, overwrite)
     for name, fault in done.faults.items(): say(f"no clip from {name}: {fault}", err=True)
+    if participant == "unknown" and "unknown" in done.participants:
+        say("--participant was not given, so clips of unknown signers have nobody to split by; name who signs before "
+            "training", err=True)
     for remark in done.remarks: say(remark, err=True)
     for name, notes in done.notes.items(): say(f"note on {name}: {'; '.join(notes)}", err=True)
     say(f"{done.clips} new clips in {done.folder}; {done.kept} recordings were there already, "
@@ -805,7 +838,9 @@ def inspect_command(
     from asl_nb.data.inspection import inspect_dataset
     found = inspect_dataset(dataset, table_only, skip_bad)
     for line in [json_line(found.as_dict())] if as_json else found.describe(): say(line)
-    if out is not None: found.write(out)
+    if out is not None:
+        found.write(out)
+        say_legend()
 
 @app.command("prepare")
 def prepare_command(

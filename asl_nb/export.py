@@ -457,7 +457,7 @@ def write_onnx(
     content, ours = check_graph(graph, path), deepcopy(model).cpu().float().eval()
     parity = compare(ours, OnnxModel(ExportedModel(open_session(content), metadata)), clips, progress)
     if fault := parity.fault(quantize):
-        cure = "check versions with pip install -c constraints.txt 'asl_nb[export]'"
+        cure = "check versions with python setup_venv.py dev export"
         if quantize: cure = "export it without int8"
         raise InputError(f"{path}: not written, the exported model does not answer like the trained one: "
                          f"{fault}; {cure}")

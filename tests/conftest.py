@@ -46,7 +46,7 @@ def launch():
 
     One driver serves all tests of a worker: a second one cannot be started beside it.
     """
-    needed = "needs pip install 'asl_nb[check]'"
+    needed = "needs python setup_venv.py dev check"
     sync_api = pytest.importorskip("playwright.sync_api", reason=needed, exc_type=ImportError)
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not program: pytest.skip("no Chromium on this machine; install the package chromium")

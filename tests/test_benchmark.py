@@ -168,7 +168,7 @@ def test_memory_is_flat(tmp_path):
 
 def test_onnx_runtime_has_rows(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+        pytest.importorskip(name, reason="needs python setup_venv.py dev export", exc_type=ImportError)
     bench = Workbench(tmp_path, clips=8, seconds=.01, quick=True)
     bench.model = ASLModel(num_classes=3, dim=16, blocks=("conv",))  # sooner exported
     rows = measure_onnx(bench)
@@ -176,4 +176,4 @@ def test_onnx_runtime_has_rows(tmp_path, monkeypatch):
                                           for frames in LATENCY_FRAMES]
     assert all(row.ours > 0 and row.reference > 0 for row in rows)
     monkeypatch.setattr("asl_nb.export.find_spec", lambda name: None)  # as if nothing were installed
-    assert measure_onnx(None)[0].skipped == "needs pip install 'asl_nb[export]'"
+    assert measure_onnx(None)[0].skipped == "needs python setup_venv.py dev export"

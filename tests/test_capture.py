@@ -1,4 +1,5 @@
 """Videos and keypoints, good and bad: broken files, what is done again and what is not, MediaPipe on real videos."""
+import base64
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from asl_nb.capture import extraction, extractor, recordings
 from asl_nb.capture.extraction import ExtractionConfig, extract, write_overlays
@@ -29,7 +31,7 @@ from asl_nb.data.landmarks import NUM_LANDMARKS, PARTS, mirror_clip
 from asl_nb.data.layout import read_table
 from asl_nb.data.synthetic import Signer, perform
 
-cv2 = pytest.importorskip("cv2", reason="videos need pip install 'asl_nb[capture]'", exc_type=ImportError)
+cv2 = pytest.importorskip("cv2", reason="videos need python setup_venv.py dev capture", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
 needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(),
                                   reason="the recordings in ../shared/data/videos are not on this machine")
@@ -226,7 +228,7 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
     for module in ("mediapipe", "cv2"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, module, None)
-            with pytest.raises(InputError, match=r"pip install 'asl_nb\[capture\]'"):
+            with pytest.raises(InputError, match="in the folder of the clone: python setup_venv.py dev capture"):
                 extract(tmp_path/"video.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
     assert not (tmp_path/"out").exists()
 
@@ -366,6 +368,20 @@ def test_nobody_in_any_video_is_an_error(tmp_path, stand_in):
         quietly(tmp_path/"dark.mp4", tmp_path/"out", Labelling(sign="hello"))
 
 
+H264 = ("AAAAAWdkAAqscgREehAAAAMAEAAAAwMg8SJYRgAAAAFo6EOPLIsAAAFliIEABn/+9uy+BTV3kVCXESzFpn795EDZFSCSYQAAAAFBmgiM"
+        "bB8A0iFf/jpSAAAAAUGeEEcQvxExAAAAAQGeGCaIV/8UsAAAAAEBnhhtSFf/FLE=") # five images at 25 frames per second
+
+
+def test_a_stream_without_times_is_noted(tmp_path, stand_in):
+    stream = tmp_path/"stream.h264"
+    stream.write_bytes(base64.b64decode(H264))
+    assert [round(seconds, 3) for seconds, _ in read_video(stream)] == [0, .04, .08, .12, .16]
+    done = quietly(stream, tmp_path/"out", Labelling(sign="hello", participant="me"))
+    assert done.notes["stream.h264"][0] == "a bare stream, whose images have no times: they are taken to be 25 a second"
+    write_video(tmp_path/"video.mp4", ramp())
+    assert video_facts(tmp_path/"video.mp4")["notes"] == []
+
+
 def test_mirrored_videos_are_turned(tmp_path):
     write_video(tmp_path/"video.mp4", ramp())
     plain = extract_video(tmp_path/"video.mp4", extractor=BrightPoint())[0]
@@ -412,6 +428,44 @@ def test_a_damaged_record_is_named(videos, tmp_path, stand_in):
     with pytest.raises(InputError, match="extraction.json: not readable"): quietly(videos, tmp_path/"out")
 
 
+def test_what_the_shell_makes_of_a_star_is_the_folder(videos, tmp_path, stand_in):
+    whole = quietly(videos, tmp_path/"whole", BY_FOLDER)
+    people = sorted(path for path in videos.iterdir() if path.is_dir())
+    assert len(people) == 2
+    several = quietly(people, tmp_path/"several", BY_FOLDER)
+    assert several.clips == whole.clips and set(several.faults) == set(whole.faults)
+    columns = ["participant_id", "sequence_id", "sign"]
+    one, two = [read_table(tmp_path/name)[columns].sort_values(columns) for name in ("whole", "several")]
+    assert one.to_numpy().tolist() == two.to_numpy().tolist()
+    files = sorted((videos/"anna").rglob("*.mp4"))
+    assert quietly(files, tmp_path/"files", Labelling(participant="anna")).clips == len(files)
+
+
+def test_a_gif_in_a_folder_is_read_and_what_is_left_out_is_told(tmp_path, stand_in):
+    from PIL import Image
+    (tmp_path/"videos"/"hello").mkdir(parents=True)
+    images = [Image.fromarray(image[..., ::-1]) for image in ramp()]
+    images[0].save(tmp_path/"videos"/"hello"/"1.gif", save_all=True, append_images=images[1:], duration=33)
+    for name in ("notes.txt", "labels.csv", "all.zip"): (tmp_path/"videos"/"hello"/name).write_text("x")
+    done = quietly(tmp_path/"videos", tmp_path/"out", Labelling(participant="me"))
+    assert done.clips == 1 and not done.faults
+    assert "left out: 2 files that are no recordings here (.txt 1, .zip 1)" in done.remarks
+
+
+def test_signers_named_in_a_table_need_no_option(videos, tmp_path, stand_in):
+    from typer.testing import CliRunner
+
+    from asl_nb.cli import app
+    labels = tmp_path/"labels.csv"
+    def told(*rows):
+        labels.write_text("\n".join(["file,sign,participant", *rows]) + "\n", encoding="utf-8")
+        out = tmp_path/f"out {len(rows)} {rows[0][-1]}"
+        return CliRunner().invoke(app, ["extract", str(videos/"anna"/"hello"), "--sign", str(labels), "--jobs", "1",
+                                        "--out", str(out)]).stderr
+    assert "--participant was not given" not in told("take 1.mp4,hi,a")
+    assert "--participant was not given" in told("take 1.mp4,hi,")
+
+
 # --- keypoints -------------------------------------------------------------------------------------------
 
 
@@ -433,31 +487,146 @@ def test_odd_keypoints_are_refused(tmp_path, spoil, message):
     with pytest.raises(InputError, match=message): read_keypoints(tmp_path/"0")
 
 
-def test_pose_files_of_others(tmp_path):
-    pytest.importorskip("pose_format", reason="reading .pose files needs pip install 'asl_nb[capture]'")
+def write_pose(path, parts, data, rate=30., size=(200, 100), seen=None):
+    "Write a .pose file: `parts` name -> points; `data` `(T, P, N, 3)`, where x = 0 is not seen."
+    pytest.importorskip("pose_format", reason="reading .pose files needs python setup_venv.py dev capture")
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
+    components = [PoseHeaderComponent(name, points, [], [], "XYZC") for name, points in parts.items()]
+    seen = (data[..., 0] != 0).astype(np.float32) if seen is None else seen
+    with open(path, "wb") as file:
+        Pose(PoseHeader(.1, PoseHeaderDimensions(*size, 1), components), NumPyPoseBody(rate, data, seen)).write(file)
 
-    def write(path, name, points, data, rate=30):
-        header = PoseHeader(.1, PoseHeaderDimensions(200, 100, 1), [PoseHeaderComponent(name, points, [], [], "XYZC")])
-        with open(path, "wb") as file:
-            Pose(header, NumPyPoseBody(rate, data, (data[..., 0] != 0).astype(np.float32))).write(file)
 
+def test_pose_files_of_others(tmp_path):
     data = np.full((20, 1, 2, 3), 50, np.float32)
     data[3] = 0
-    # a reduced face, and an iris that we do not keep; 2:1 becomes the standard picture
-    write(tmp_path/"face.pose", "FACE_LANDMARKS", ["33", "477"], data, 15)
-    clip, seconds, _ = read_pose(tmp_path/"face.pose")
-    assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33], [.125, .5, 75])
+    # a reduced face, and an iris that we do not keep; 2:1 becomes the standard picture; such depth is none
+    write_pose(tmp_path/"face.pose", {"FACE_LANDMARKS": ["33", "477"]}, data, 15)
+    clip, seconds, facts = read_pose(tmp_path/"face.pose")
+    assert np.flatnonzero(~np.isnan(clip[0, :, 0])).tolist() == [33] and np.allclose(clip[0, 33, :2], [.125, .5])
+    assert clip[0, 33, 2] == 0 and "depth is left out (0): z of a point is 50" in facts["notes"][0]
     assert len(clip) == 39 and np.isnan(clip[6, 33]).all() and np.allclose(np.diff(seconds), 1/30)
-    write(tmp_path/"other.pose", "BODY_135", ["a", "b"], data)
+    write_pose(tmp_path/"other.pose", {"BODY_135": ["a", "b"]}, data)
     with pytest.raises(InputError, match="holds BODY_135 and no landmarks of MediaPipe"):
         read_pose(tmp_path/"other.pose")
-    write(tmp_path/"nobody.pose", "POSE_LANDMARKS", ["NOSE", "LEFT_EYE"], np.zeros((5, 1, 2, 3), np.float32))
+    write_pose(tmp_path/"nobody.pose", {"POSE_LANDMARKS": ["NOSE", "LEFT_EYE"]}, np.zeros((5, 1, 2, 3), np.float32))
     with pytest.raises(InputError, match="nobody was found"): read_pose(tmp_path/"nobody.pose")
+    write_pose(tmp_path/"none.pose", {"POSE_LANDMARKS": ["NOSE", "LEFT_EYE"]}, np.zeros((5, 0, 2, 3), np.float32))
+    with pytest.raises(InputError, match="holds 0 people"): read_pose(tmp_path/"none.pose")
     (tmp_path/"cut.pose").write_bytes((tmp_path/"face.pose").read_bytes()[:150])
     with pytest.raises(InputError, match="not a readable .pose file"): read_pose(tmp_path/"cut.pose")
+
+
+def a_right_hand(frames=48):
+    "A hand `(T, 1, 21, 3)` in pixels of a picture of 200 × 100 that moves to the right; its wrist is at z = 0."
+    steps = np.linspace(0, 1, frames)[:, None]
+    x, y, z = 60 + 60*steps + np.arange(21), 50 + np.arange(21) % 5 + 0*steps, -.01*np.arange(21) + 0*steps
+    return np.stack([x, y, z], -1)[:, None].astype(np.float32)
+
+
+HAND = {"RIGHT_HAND_LANDMARKS": [str(number) for number in range(21)]}
+
+
+@pytest.mark.parametrize("rate", [1000, 0, float("nan"), .01, 4, 241])
+def test_a_rate_that_no_camera_has_is_none(tmp_path, rate):
+    write_pose(tmp_path/"a.pose", HAND, a_right_hand(), rate)
+    clip, seconds, facts = read_pose(tmp_path/"a.pose")
+    assert len(clip) == 48 and np.allclose(np.diff(seconds), 1/30)
+    assert [note for note in facts["notes"] if "which no camera takes; read as 30" in note]
+    done = quietly(tmp_path/"a.pose", tmp_path/"out", Labelling(sign="hello", participant="me"))
+    assert "no camera takes" in done.notes["a.pose"][0]
+    content = json.loads((tmp_path/"out"/RECORD).read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert [each["frames"] for each in content["recordings"].values()] == [48]
+
+
+@pytest.mark.parametrize("rate, frames", [(25, 57), (5, 283), (240, 6)])
+def test_a_rate_that_a_camera_has_is_believed(tmp_path, rate, frames):
+    write_pose(tmp_path/"a.pose", HAND, a_right_hand(), rate)
+    clip, _, facts = read_pose(tmp_path/"a.pose")
+    assert len(clip) == frames and facts["notes"] == [] and facts["stated_rate"] == rate
+
+
+@pytest.mark.parametrize("shift, scale", [(250, 1), (625, 1.5), (0, 200)])
+def test_a_depth_that_is_not_mediapipes_is_left_out(tmp_path, shift, scale):
+    from asl_nb.network.preprocessing import PreprocessingLayer
+    plain, moved = a_right_hand(), a_right_hand()
+    moved[..., 2] = moved[..., 2]*scale*(1000 if not shift else 1) + shift
+    write_pose(tmp_path/"a.pose", HAND, plain)
+    write_pose(tmp_path/"b.pose", HAND, moved)
+    (raw, _, fine), (clip, _, facts) = read_pose(tmp_path/"a.pose"), read_pose(tmp_path/"b.pose")
+    assert fine["notes"] == [] and np.nanmax(np.abs(raw[..., 2])) < 1
+    assert (clip[:, 522:, 2] == 0).all() and "depth is left out" in facts["notes"][0]
+    np.testing.assert_array_equal(clip[..., :2], raw[..., :2])
+    layer = PreprocessingLayer()
+    features = [layer(torch.from_numpy(each[None]), torch.tensor([len(each)]))[0].abs().max() for each in (raw, clip)]
+    assert features[1] <= features[0] < 100
+
+
+def test_of_several_people_in_a_pose_file_the_one_who_signs_is_read(tmp_path):
+    signer, still = a_right_hand(93), np.repeat(a_right_hand(1), 93, 0)
+    bystander = a_right_hand(93) + [9, 9, 0]
+    bystander[5:] = 0 # not seen
+    for people in ([bystander, signer], [signer, bystander], [still, signer], [still, bystander, signer]):
+        write_pose(tmp_path/"a.pose", HAND, np.concatenate(people, 1).astype(np.float32))
+        clip, _, facts = read_pose(tmp_path/"a.pose")
+        place = [each is signer for each in people].index(True)
+        np.testing.assert_allclose(clip[:, 522, 1], .5, atol=1e-6)
+        assert np.ptp(clip[:, 522, 0]) > .2 and facts["people"] == len(people)
+        assert f"holds {len(people)} people; taken is number {place + 1}" in facts["notes"][0]
+        assert "seen in 93 of 93 frames" in facts["notes"][0]
+
+
+def test_hands_cut_out_and_stretched_are_noted(tmp_path):
+    hand = a_right_hand()[:, 0]
+    low, high = hand[..., :2].min(1, keepdims=True), hand[..., :2].max(1, keepdims=True)
+    hand[..., :2] = 2 + (hand[..., :2] - low)/(high - low)*[190, 90]
+    write_pose(tmp_path/"a.pose", HAND, hand[:, None])
+    done = quietly(tmp_path/"a.pose", tmp_path/"out", Labelling(sign="a", participant="me"))
+    assert "the hands fill the picture" in done.notes["a.pose"][0]
+
+
+def test_a_part_counts_as_seen_if_any_of_its_points_is(tmp_path):
+    points = {"POSE_LANDMARKS": ["LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_WRIST", "RIGHT_WRIST"]}
+    write_pose(tmp_path/"a.pose", points, np.full((20, 1, 4, 3), [50, 50, 0], np.float32))
+    quietly(tmp_path/"a.pose", tmp_path/"out", Labelling(sign="a", participant="me"))
+    [record] = json.loads((tmp_path/"out"/RECORD).read_text())["recordings"].values()
+    assert record["seen"]["pose"] == 1
+
+
+def test_mirrored_landmarks_are_turned_like_mirrored_videos(tmp_path):
+    clip = perform("hungry", Signer.random(3), seed=2)
+    write_keypoints(tmp_path/"take", mirror_clip(clip))
+    mirror = a_right_hand()
+    mirror[..., 0] = 200 - mirror[..., 0]
+    write_pose(tmp_path/"a.pose", HAND, a_right_hand())
+    write_pose(tmp_path/"b.pose", {"LEFT_HAND_LANDMARKS": HAND["RIGHT_HAND_LANDMARKS"]}, mirror)
+    def extracted(path, mirrored):
+        out = tmp_path/f"out {path.name} {mirrored}"
+        quietly(path, out, Labelling(sign="a", participant="me"), ExtractionConfig(mirrored=mirrored))
+        return read_clip(out/read_table(out).path[0])
+    np.testing.assert_allclose(extracted(tmp_path/"take", True), clip, atol=1e-6)
+    np.testing.assert_allclose(extracted(tmp_path/"b.pose", True), extracted(tmp_path/"a.pose", False), atol=1e-6)
+
+
+def test_frames_are_placed_by_their_number(tmp_path):
+    clip = perform("hungry", Signer.random(3), seed=2)
+    write_keypoints(tmp_path/"take", clip)
+    for number in (2, 3, 4): (tmp_path/"take"/f"{number}.npy").unlink()
+    found = read_keypoints(tmp_path/"take")
+    np.testing.assert_array_equal(found[[0, 1]], clip[[0, 1]])
+    np.testing.assert_array_equal(found[5:], clip[5:])
+    assert np.isnan(found[2:5]).all() and len(found) == len(clip)
+    done = quietly(tmp_path/"take", tmp_path/"out", Labelling(sign="a", participant="me"))
+    assert done.notes["."][0] == f"3 of {len(clip)} frames are missing, the first is 2.npy: nobody is seen in them"
+    for name in list((tmp_path/"take").iterdir()): name.rename(name.with_name(f"{7 + 5*int(name.stem)}.npy.new"))
+    for name in list((tmp_path/"take").iterdir()): name.rename(name.with_suffix(""))
+    np.testing.assert_array_equal(read_keypoints(tmp_path/"take"), found)
+    shutil.copy(tmp_path/"take"/"7.npy", tmp_path/"take"/"007.npy")
+    with pytest.raises(InputError, match="have the same number"): read_keypoints(tmp_path/"take")
+    (tmp_path/"take"/"007.npy").rename(tmp_path/"take"/f"{10**12}.npy")
+    with pytest.raises(InputError, match="a clip has at most 10,000"): read_keypoints(tmp_path/"take")
 
 
 # --- MediaPipe -------------------------------------------------------------------------------------------
@@ -465,7 +634,7 @@ def test_pose_files_of_others(tmp_path):
 
 @pytest.fixture(scope="module")
 def mediapipe():
-    return pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    return pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
 
 
 def real_images(name, most=20):

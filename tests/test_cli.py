@@ -110,3 +110,54 @@ def test_a_run_killed_before_its_first_checkpoint_is_told_from_a_finished_one(tm
     assert done.exit_code == 2 and "before its first checkpoint" in done.stderr
     (tmp_path/"asl_model_v20260101_120000_final_manifest.json").write_text("{}")
     assert "a finished run leaves none" in run("train", "--resume", tmp_path).stderr
+
+
+def test_every_command_names_the_column_that_a_clip_lacks(tmp_path):
+    import pyarrow.parquet as pq
+
+    from asl_nb.data.clips import COLUMNS
+    from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX as model
+    folder = write_synthetic(tmp_path/"clips", signers=3, clips_per_sign=1, signs=("hello", "please"), progress=False)
+    clips = sorted(folder.rglob("*.parquet"))
+    whole, tables = clips[0].read_bytes(), [pq.read_table(clip) for clip in clips]
+    for column in COLUMNS:
+        pq.write_table(tables[0].drop([column]), clips[0])
+        done = run("predict", clips[0], "--json")
+        assert done.exit_code == 2 and f"column {column} is missing" in done.stderr
+    for clip, table in zip(clips, tables): pq.write_table(table.drop(["type"]), clip)
+    out = tmp_path/"out"
+    commands = [["inspect", folder], ["evaluate", model, "--data", folder], ["pack", folder, out],
+                ["prepare", "--source", folder, "--out", tmp_path/"split", "--signs", "all"],
+                ["train", "--data", folder, "--out", tmp_path/"models"],
+                ["explain", model, clips[0], "--out", tmp_path/"a.png"], ["evaluate-stream", model, "--data", folder],
+                ["crossval", "--data", folder, "--folds", "synthetic01;synthetic02", "--out", tmp_path/"folds"]]
+    for words in commands:
+        done = run(*words)
+        assert done.exit_code == 2 and "column type is missing" in done.stderr.splitlines()[-1], words
+    for words in commands[:5]: # nothing is left of the dataset: no success, and no half-made folder
+        done = run(*words, "--skip-bad")
+        assert "column type is missing" in (done.stderr or done.stdout), words
+        assert done.exit_code == (0 if words[0] == "inspect" else 2), words
+    assert not (out/"train.csv").exists() and not (tmp_path/"split").exists()
+    clips[0].write_bytes(whole)
+    done = run("pack", folder, out, "--skip-bad")
+    assert done.exit_code == 0 and "1 clips" in done.stdout
+
+
+def test_explain_takes_what_predict_takes_and_a_video_is_called_one(tmp_path):
+    from asl_nb.evaluation.prediction import MODEL_IN_THE_BOX as model
+    (tmp_path/"video.mp4").write_bytes(b"not really")
+    video = tmp_path/"video.mp4"
+    for words in (["explain", model, video, "--out", tmp_path/"a.png"], ["predict", video]):
+        done = run(*words)
+        assert done.exit_code == 2 and "parquet" not in done.stderr, done.stderr
+
+
+def test_hints_say_how_to_install_from_a_clone(monkeypatch):
+    from asl_nb.capture.video import load_library
+    from asl_nb.core.errors import InputError
+    from asl_nb.evaluation.prediction import load_onnx_library
+    for name, load, extra in (("mediapipe", load_library, "capture"), ("onnxruntime", load_onnx_library, "export")):
+        monkeypatch.setitem(sys.modules, name, None)
+        hint = f"in the folder of the clone: python setup_venv.py dev {extra}"
+        with pytest.raises(InputError, match=hint): load(name)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, VENDOR = ROOT/"docs"/"demo", ROOT/"docs"/"demo"/"vendor"
 VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 for name, extra in (("onnx", "export"), ("onnxscript", "export"), ("onnxruntime", "export"), ("playwright", "check")):
-    pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
+    pytest.importorskip(name, reason=f"needs python setup_venv.py dev {extra}", exc_type=ImportError)
 if not (PAGE/"build.py").is_file(): pytest.skip("no docs/demo beside the tests", allow_module_level=True)
 if not (VENDOR/"ort.wasm.min.mjs").is_file():
     pytest.skip("onnxruntime-web is not there; run sh docs/vendor_demo.sh", allow_module_level=True)
@@ -391,7 +391,7 @@ def images_of_a_signer(width, height):
 @pytest.fixture(scope="module")
 def filmed(launch, address, tmp_path_factory):
     "The page in a browser whose camera shows a person."
-    pytest.importorskip("cv2", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    pytest.importorskip("cv2", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
     if not (VENDOR/"holistic.js").is_file(): pytest.skip("MediaPipe is not there; run sh docs/vendor_demo.sh")
     folder = tmp_path_factory.mktemp("film")
     show_camera(images_of_a_signer(640, 480), folder/"camera.y4m")
@@ -434,7 +434,7 @@ def test_a_video_file(filmed):
     assert len(clip) == 15 and filmed.evaluate("demo.clip.aspect") == 360/640 # eight images at 15 fps, brought to 30
     assert filmed.is_visible("#found") and filmed.inner_text("#verdict") in ("no sign here", "unknown", *CLASSES)
     if not VIDEO.exists(): return
-    holistic = pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'").solutions.holistic
+    holistic = pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture").solutions.holistic
     video = cv2.VideoCapture(str(filmed.folder/"film.webm"))
     with holistic.Holistic() as detector:
         right = [detector.process(cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB)) for _ in range(8)]
@@ -499,7 +499,7 @@ def test_the_model_in_the_box_names_drawn_signers(browser, serve, tmp_path):
 
 @pytest.mark.slow
 def test_a_landmark_model_of_ones_own(filmed, model, tmp_path):
-    pytest.importorskip("mediapipe", reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
     make_landmark_models(tmp_path/"holistic_landmarker.task")
     filmed.set_input_files("#file", tmp_path/"holistic_landmarker.task")

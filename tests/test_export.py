@@ -24,7 +24,7 @@ from asl_nb.network.model import ASLModel
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 
 for name in ("onnx", "onnxscript", "onnxruntime"):
-    pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+    pytest.importorskip(name, reason="needs python setup_venv.py dev export", exc_type=ImportError)
 
 import onnx  # noqa: E402 (after the skips)
 

@@ -35,7 +35,7 @@ def clip():
 
 
 def library(name):
-    return pytest.importorskip(name, reason="needs pip install 'asl_nb[capture]'", exc_type=ImportError)
+    return pytest.importorskip(name, reason="needs python setup_venv.py dev capture", exc_type=ImportError)
 
 
 def real_images(folder, clip):
@@ -93,6 +93,17 @@ MSASL = [{"url": "https://www.youtube.com/watch?v=C37R_Ix8-qs", "clean_text": si
           "end_time": start + .3, "file": "a lesson"} for sign, start in (("match", 0.), ("fail", .4))]
 
 
+def pose_of_openpose(path, clip):
+    library("pose_format")
+    from pose_format import Pose
+    from pose_format.numpy import NumPyPoseBody
+    from pose_format.pose_header import PoseHeader, PoseHeaderDimensions
+    from pose_format.utils.cocowholebody133_header import cocowholebody_components
+    points = points_from_clip(clip, WHOLEBODY)[:, None]
+    header = PoseHeader(.2, PoseHeaderDimensions(640, 480, 0), cocowholebody_components())
+    with open(path, "wb") as file: Pose(header, NumPyPoseBody(30, points[..., :2], points[..., 2])).write(file)
+
+
 def text(content):
     return lambda path, clip: path.write_text(content)
 
@@ -103,6 +114,7 @@ MADE = {
     "a video": ({"clip.mp4": real_video}, GUESSES),
     "a folder of numbered images": ({"frames": real_images}, GUESSES),
     "a `.pose` file of MediaPipe": ({"clip.pose": pose_file}, GUESSES),
+    "a `.pose` file with points of OpenPose or COCO-WholeBody": ({"clip.pose": pose_of_openpose}, GUESSES),
     "a clip in asl-signs format": ({"clip.parquet": write_clip}, GUESSES),
     "a folder `0.npy`, `1.npy` … of 1,662, 258 or 126 numbers": ({"frames": write_keypoints}, GUESSES),
     "one `.npy` of such rows":
@@ -137,7 +149,7 @@ def test_every_row_of_the_table_is_made():
 def test_what_you_have_gives_what_the_table_says(have, typed, tmp_path, clip, monkeypatch):
     made, wanted = MADE[have]
     if "convert" in typed: library("pose_format")
-    if "--eaf" in typed: pytest.importorskip("pympi", reason="writing .eaf needs pip install 'asl_nb[capture]'")
+    if "--eaf" in typed: pytest.importorskip("pympi", reason="writing .eaf needs python setup_venv.py dev capture")
     for name, make in made.items(): make(tmp_path/name, clip)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, shlex.split(typed.strip("`"))[1:])
@@ -168,7 +180,7 @@ def test_convert_comes_back_equal(tmp_path, clip):
 
 
 def test_signs_come_back_from_elan(tmp_path):
-    elan = pytest.importorskip("pympi", reason="writing .eaf needs pip install 'asl_nb[capture]'").Elan
+    elan = pytest.importorskip("pympi", reason="writing .eaf needs python setup_venv.py dev capture").Elan
     from asl_nb.evaluation.prediction import Guess
     from asl_nb.live.elan import write_eaf
     from asl_nb.live.recognizer import SignEnded

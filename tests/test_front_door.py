@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import asl_nb
+from asl_nb.core.errors import InputError
 
 HEAVY = ("torch", "numpy", "pandas", "pyarrow", "matplotlib", "pydantic", "typer", "IPython", "scipy", "torchmetrics",
          "accelerate", "onnxruntime", "joblib", "ipywidgets")
@@ -41,7 +43,7 @@ def clip(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name, reason="needs pip install 'asl_nb[export]'", exc_type=ImportError)
+        pytest.importorskip(name, reason="needs python setup_venv.py dev export", exc_type=ImportError)
     path = tmp_path_factory.mktemp("exported")/"model.onnx"
     asl_nb.export_onnx(*asl_nb.load_model(run.files.weights), path, progress=False)
     return path
@@ -129,3 +131,31 @@ def test_predict_without_a_clip_is_refused_in_one_line():
     for named in ([], ["model.pth"]):
         told = subprocess.run([sys.executable, "-m", "asl_nb", "predict", *named], capture_output=True, text=True)
         assert told.returncode == 2 and told.stderr.splitlines()[-1].startswith("asl-nb: predict: no clip is named")
+
+
+def test_a_clip_without_hands_or_without_anybody_is_told(clip, tmp_path):
+    from asl_nb.data.clips import read_clip, write_clip
+    from asl_nb.data.landmarks import PARTS
+    whole = read_clip(clip)
+    handless, zeros = whole.copy(), whole.copy()
+    for hand in ("left_hand", "right_hand"): handless[:, PARTS[hand]] = np.nan
+    zeros[np.isnan(zeros)] = 0
+    for name, values in {"nobody": np.full_like(whole, np.nan), "black": np.zeros_like(whole), "handless": handless,
+                         "zeros": zeros, "whole": whole}.items(): write_clip(tmp_path/f"{name}.parquet", values)
+    names = [str(tmp_path/f"{name}.parquet") for name in ("nobody", "black", "handless", "zeros", "whole")]
+    for told in (subprocess.run([sys.executable, "-m", "asl_nb", "predict", *names, *as_json], capture_output=True,
+                                text=True) for as_json in ([], ["--json"])):
+        assert told.returncode == 2 and len(told.stdout.splitlines()) == 3
+        lines = told.stderr.splitlines()[1:] # after the name of the model
+        assert [line.split("/")[-1] for line in lines[:3]] == [
+            "nobody.parquet: nobody is seen in it; look at it, or record it again",
+            "black.parquet: nobody is seen in it; look at it, or record it again",
+            "handless.parquet: no hand is seen in any of its frames"]
+        assert lines[3].endswith("frames, and read as not seen") and len(lines) == 4
+    answers = list(map(json.loads, told.stdout.splitlines()))
+    assert answers[1]["guesses"] == answers[2]["guesses"] and answers[2]["notes"] == []
+    assert answers[0]["notes"] == ["no hand is seen in any of its frames"]
+    for nobody in (names[0], np.full_like(whole, np.nan), np.zeros_like(whole)):
+        with pytest.raises(InputError, match="nobody is seen"): asl_nb.predict(nobody)
+    with pytest.warns(UserWarning, match="the clip: no hand is seen in any of its frames"): asl_nb.predict(handless)
+    assert asl_nb.predict(zeros) == asl_nb.predict(whole)

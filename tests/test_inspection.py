@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from asl_nb.core.errors import InputError
 from asl_nb.data.browser import ClipBrowser
 from asl_nb.data.clips import read_clip, write_clip
-from asl_nb.data.datasets import pack_folder
+from asl_nb.data.datasets import load_folder, pack_folder
 from asl_nb.data.inspection import (STEPS, content_hash, dominant_hand, hand_path, inspect_dataset, inspect_table,
                                     look_at, missing_parts, suspicions)
 from asl_nb.data.landmarks import PARTS, mirror_clip
@@ -245,3 +245,78 @@ def test_who_has_hands_found_twice_is_told(folder):
     shares = found.as_dict()["doubled_hands_by_signer"]
     assert shares.pop(someone) > .9 and set(shares.values()) == {0}
     assert any(f"found twice: 1 ({someone} " in line for line in found.describe())
+
+
+def changed(folder, change):
+    "Every clip of a folder, changed."
+    for name in read_table(folder).path:
+        clip = read_clip(folder/name)
+        change(clip)
+        write_clip(folder/name, clip)
+    return folder
+
+
+def zeros_for_nothing(clip): clip[np.isnan(clip)] = 0
+
+
+def test_parts_written_as_zeros_were_not_seen(folder, tmp_path):
+    before = inspect_dataset(folder, progress=False)
+    clips = [read_clip(folder/name) for name in before.clips.path]
+    after = inspect_dataset(changed(folder, zeros_for_nothing), progress=False)
+    for clip, name in zip(clips, after.clips.path): np.testing.assert_array_equal(read_clip(folder/name), clip)
+    one, two = before.as_dict(), after.as_dict()
+    assert one["missing"] == two["missing"] and two["missing"]["left_hand"] > .4 and one["zeros"]["clips"] == 0
+    absent = sum((np.isnan(clip[:, 468:489, 0]) | np.isnan(clip[:, 522:, 0])).any(1).sum() for clip in clips)
+    assert two["zeros"] == {"clips": len(clips), "frames": round(absent/sum(map(len, clips)), 4)}
+    [line] = [line for line in after.describe() if "written as 0, 0, 0" in line]
+    assert f"in {absent/sum(map(len, clips)):.0%} of the frames" in line
+    for clip, stored in zip(clips, load_folder(folder, progress=False).clips): # what is trained on
+        np.testing.assert_array_equal(np.isnan(stored), np.isnan(clip))
+    packed = tmp_path/"packed"
+    pack_folder(folder, packed, progress=False)
+    assert inspect_dataset(packed, progress=False).as_dict()["missing"] == one["missing"]
+
+
+@pytest.mark.parametrize("part, line", [("face", "face: never seen in any clip"), ("pose", "body: never seen in any")])
+def test_a_part_that_is_never_seen_is_a_finding(folder, part, line):
+    def without(clip): clip[:, PARTS[part]] = np.nan
+    found = inspect_dataset(changed(folder, without), progress=False)
+    assert [each for each in found.describe() if line in each]
+    assert found.as_dict()["never_seen"][part] == ["synthetic01", "synthetic02"]
+
+
+def test_signers_whose_face_is_never_seen_are_named(folder):
+    for name, signer in read_table(folder)[["path", "participant_id"]].itertuples(index=False):
+        if signer != "synthetic02": continue
+        clip = read_clip(folder/name)
+        clip[:, PARTS["face"]] = np.nan
+        write_clip(folder/name, clip)
+    lines = inspect_dataset(folder, progress=False).describe()
+    assert "  signers whose face is never seen: 1 (synthetic02)" in lines
+    assert any("two signers only: one to train on and one to be tested on (synthetic01, synthetic02)" in line
+               for line in lines)
+
+
+@pytest.mark.parametrize("with_body", [True, False])
+def test_doubled_hands_are_a_finding(folder, with_body):
+    def doubled(clip):
+        clip[:, PARTS["left_hand"]] = clip[:, PARTS["right_hand"]]
+        if not with_body: clip[:, PARTS["pose"]] = np.nan
+    assert any("one was found twice: 2 (synthetic01 100.0%" in line
+               for line in inspect_dataset(changed(folder, doubled), progress=False).describe())
+
+
+def test_figures_number_the_names_that_no_font_can_draw(folder, tmp_path, recwarn):
+    from asl_nb.core import figures
+    figures.NUMBERED.clear()
+    names = {"hello": "привет", "go": "ไป", "please": "请"}
+    table = read_table(folder)
+    table.assign(sign=table.sign.map(names)).to_csv(folder/TABLE, index=False)
+    signs = {names.get(sign, sign): number for sign, number in json.loads((folder/SIGN_MAP).read_text()).items()}
+    (folder/SIGN_MAP).write_text(json.dumps(signs))
+    inspect_dataset(folder, progress=False).write(tmp_path/"out")
+    numbered = dict(figures.NUMBERED)
+    figures.NUMBERED.clear()
+    assert list(numbered) == [name for name in numbered if not all(map(figures._family_with, name))] # no font has them
+    assert "привет" not in numbered
+    assert not [each for each in recwarn if "lyph" in str(each.message)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 for name, extra in (("jupyterlab", "dev"), ("playwright", "check")):
-    pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'")
+    pytest.importorskip(name, reason=f"needs python setup_venv.py dev {extra}")
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = ROOT/"nbs"/"tutorials"

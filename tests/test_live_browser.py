@@ -94,7 +94,7 @@ def test_the_tutorial_in_jupyterlab(folder, browser, tmp_path):
 
 
 def test_the_tutorial_as_a_web_app(folder, browser, tmp_path):
-    pytest.importorskip("voila", reason="needs pip install 'asl_nb[live]'")
+    pytest.importorskip("voila", reason="needs python setup_venv.py dev live")
     port = recorder.free_port()
     server = serve(folder, "voila", "live.ipynb", f"--port={port}", "--Voila.ip=127.0.0.1", "--template=offline")
     try:

@@ -22,7 +22,7 @@ VIDEO = ROOT.parent/"shared"/"data"/"videos"/"msl150_ambulancia_001.mp4"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 websocket = pytest.importorskip("websocket", reason="comes with JupyterLab")
 for name in ("mediapipe", "anywidget", "jupyterlab"):
-    pytest.importorskip(name, reason="needs pip install 'asl_nb[capture]' and JupyterLab", exc_type=ImportError)
+    pytest.importorskip(name, reason="needs python setup_venv.py dev capture and JupyterLab", exc_type=ImportError)
 if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
 
 # what the page says when a kernel is there, idle, and has a name

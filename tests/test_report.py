@@ -325,3 +325,16 @@ def test_predictions_and_evaluation_agree(predictions):
 def test_frames_without_hands():
     assert share_without_hands(make_clip(0, 4)) == .5
     assert share_without_hands(np.full((3, 543, 3), np.nan, dtype=np.float32)) == 1
+
+
+def test_names_in_a_script_without_a_font_are_numbered_and_the_page_says_which(tmp_path, recwarn):
+    from asl_nb.core import figures
+    figures.NUMBERED.clear()
+    signs = ["สวัสดี\U0010fffd", "你好\U0010fffc", "привет"] # each of the first two has a letter that no font can have
+    report = report_on(make_predictions([0, 1, 2, 1]*5, ["ana"]*20, signs, skill=1.), most_pairs=1)
+    page = write_report(report, tmp_path/"report").read_text(encoding="utf-8")
+    numbered = dict(figures.NUMBERED)
+    figures.NUMBERED.clear()
+    assert numbered and all("\U0010fffd" in name or "\U0010fffc" in name for name in numbered)
+    assert all(f"#{number} {name}" in page for name, number in numbered.items())
+    assert not [each for each in recwarn if "Glyph" in str(each.message) or "glyph" in str(each.message)]

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT/"docs"
 for name, extra in (("sphinx", "docs"), ("myst_nb", "docs"), ("playwright", "check")):
-    pytest.importorskip(name, reason=f"needs pip install 'asl_nb[{extra}]'", exc_type=ImportError)
+    pytest.importorskip(name, reason=f"needs python setup_venv.py dev {extra}", exc_type=ImportError)
 if not (DOCS/"pages.py").is_file(): pytest.skip("no docs beside the tests", allow_module_level=True)
 if not (DOCS/"_static"/"vendor"/"ready").is_file():
     pytest.skip("what pages load is not there; run sh docs/vendor_site.sh", allow_module_level=True)

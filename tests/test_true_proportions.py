@@ -92,7 +92,7 @@ def test_store_inspection_and_what_is_written_again(clips, picture, tmp_path):
     for clip, name in zip(before, table.path):
         write_clip(tmp_path/"plain"/name, seen_by(clip, picture), picture=picture)
     for clip, name in zip(before, table.path):
-        once, size = read_recording(tmp_path/"plain"/name)
+        once, size, _ = read_recording(tmp_path/"plain"/name)
         assert size == picture and once.dtype == np.float32
         np.testing.assert_allclose(once, clip, atol=1e-6)
         write_clip(tmp_path/"again.parquet", once)
@@ -141,14 +141,14 @@ def test_a_take_is_filed_with_its_size(clips, picture, tmp_path):
     grey = np.zeros((picture[1], picture[0], 3), np.uint8)
     for number in range(len(clips[2])): take.add(grey, number/30)
     keep_take(tmp_path, take, "me", "1")
-    clip, size = read_recording(tmp_path/read_table(tmp_path).path[0])
+    clip, size, _ = read_recording(tmp_path/read_table(tmp_path).path[0])
     assert size == picture
     np.testing.assert_allclose(clip, clips[2], atol=1e-5)
 
 
 @shapes
 def test_a_video_is_filed_with_its_size(picture, tmp_path, clips):
-    if not find_spec("cv2"): pytest.skip("videos need pip install 'asl_nb[capture]'")
+    if not find_spec("cv2"): pytest.skip("videos need python setup_venv.py dev capture")
     from asl_nb.capture.video import VideoWriter
     small = tuple(side//4 for side in picture)
     with VideoWriter(tmp_path/"grey.mp4") as video:
@@ -166,7 +166,7 @@ def test_a_video_is_filed_with_its_size(picture, tmp_path, clips):
 
 @shapes
 def test_a_pose_file_knows_its_size(picture, tmp_path, clips):
-    if not find_spec("pose_format"): pytest.skip("needs pip install 'asl_nb[capture]'")
+    if not find_spec("pose_format"): pytest.skip("needs python setup_venv.py dev capture")
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
@@ -193,7 +193,7 @@ def test_pandas_keeps_other_metadata_apart(clips, tmp_path):
     "A file that another program has read and written again without our entry counts as 4:3, as any other."
     write_clip(tmp_path/"one.parquet", clips[0], picture=(1280, 720))
     pq.read_table(tmp_path/"one.parquet").to_pandas().to_parquet(tmp_path/"two.parquet")
-    clip, picture = read_recording(tmp_path/"two.parquet")
+    clip, picture, _ = read_recording(tmp_path/"two.parquet")
     if picture is None: np.testing.assert_array_equal(clip, clips[0])
     else: assert picture == (1280, 720)
     shutil.copy(tmp_path/"one.parquet", tmp_path/"three.parquet")

@@ -29,9 +29,9 @@ def logits(model):
 def test_a_file_has_these_fields(model, tmp_path):
     save_model(tmp_path/"model.pth", model, CLASSES)
     content = torch.load(tmp_path/"model.pth", weights_only=True)
-    assert list(content) == [
-        "format", "settings", "classes", "data_kind", "temperature", "known_threshold", "statistics", "enrolled",
-        "state_dict"]
+    assert list(content) == ["format", "settings", "classes", "data_kind", "temperature", "known_threshold",
+                             "statistics",
+                             "enrolled", "state_dict"]
     assert content["format"] == FORMAT and content["classes"] == list(CLASSES)
     assert (content["data_kind"], content["temperature"]) == ("recordings", .8)
     settings = content["settings"]

@@ -22,7 +22,7 @@ import numpy as np
 from .extractor import clip_notes, draw_over, extractor_facts, load_holistic, seen_shares
 from .readers import FROM_IMAGES, Reading, ReadingConfig, read_landmarks
 from .recordings import (Labelling, Labels, Recordings, Source, clip_id, file_clips, find_sources,
-                                       only_writer)
+                                       left_out, only_writer)
 from .segments import find_segments
 from .video import load_library
 from ..core.errors import InputError, readable
@@ -58,6 +58,7 @@ def read_source(
     for piece in pieces: check_coordinates(path, clip[piece])
     return clip, facts | known, pieces
 
+# %% ../../nbs/capture/09_extraction.ipynb #extrac06
 def cut_clip(
     clip:np.ndarray, # `(T, 543, 3)`
     path:Path, # of its recording, for messages
@@ -255,7 +256,7 @@ def extract(
         first = next(iter(result.faults.values()))
         raise InputError(f"{folder}: none of the {len(found)} recordings gave a clip; the first: {first}")
     result.participants = tuple(dict.fromkeys(made.table().participant_id))
-    result.remarks = _remarks([made.known[identity] for identity in run.names])
+    result.remarks = _remarks([made.known[identity] for identity in run.names]) + left_out(sources, found)
     return result
 
 # %% ../../nbs/capture/09_extraction.ipynb #bc584f7a

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .extractor import LandmarkExtractor, extract_images, extract_video
-from .keypoints import array_claims, frame_files, read_keypoint_array, read_keypoints, read_pose
-from .skeletons import POINTS, openpose_frames, read_openpose, read_wholebody
+from .keypoints import array_claims, frame_files, frame_places, read_keypoint_array, read_keypoints
+from .skeletons import POINTS, openpose_frames, read_any_pose, read_openpose, read_wholebody
 from .video import check_length, load_library, to_rgb, video_facts
 from ..core.errors import InputError
 from ..core.files import open_input, read_input
 from ..core.progress import progress_bar
-from ..data.clips import check_picture, read_recording
+from ..data.clips import ZEROS, check_picture, read_recording
 from ..data.landmarks import change_aspect, mirror_clip
 from ..data.resampling import FPS, FrameThinner, resample_clip
 
@@ -128,7 +128,8 @@ class Span(NamedTuple):
 
 # %% ../../nbs/capture/05_readers.ipynb #reader09
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".flv", ".mts",
-                  ".m2ts", ".ogv"}
+                  ".m2ts", ".ts", ".ogv", ".ogg", ".asf", ".mxf", ".dv", ".gif", ".y4m", ".ivf", ".mjpeg", ".mjpg",
+                  ".h264", ".264", ".hevc", ".h265", ".265"}
 
 def _shape(path:Path) -> tuple[int, ...]: # empty if it is no array of numbers
     "The shape that an `.npy` file claims."
@@ -162,8 +163,13 @@ def _whole(read:Callable[[Path], tuple[np.ndarray, dict[str, Any]]]) -> Callable
 
 def _parquet(path:Path) -> tuple[np.ndarray, dict[str, Any]]:
     "A clip in asl-signs format."
-    clip, picture = read_recording(path)
-    return clip, {} if picture is None else {"width": picture[0], "height": picture[1]}
+    clip, picture, zeros = read_recording(path)
+    facts:dict[str, Any] = {} if picture is None else {"width": picture[0], "height": picture[1]}
+    return clip, facts | {"notes": [ZEROS.format(zeros, len(clip))] if zeros else []}
+
+def _keypoints(path:Path) -> tuple[np.ndarray, dict[str, Any]]:
+    "The frames of a folder."
+    return read_keypoints(path), {"notes": frame_places(path, frame_files(path))[1]}
 
 def _video(path:Path, config:ReadingConfig, progress:bool, span:Span|None=None) -> Reading:
     "The landmarks of a video, or of a part of it."
@@ -189,12 +195,11 @@ def _ends(*endings:str) -> Callable[[Path, Sequence[str]], bool]:
 KINDS = {
     "video": Kind("video", False, _ends(*VIDEO_SUFFIXES), _video),
     "pose": Kind(".pose file", False, _ends(".pose"),
-                 lambda path, config, progress: read_pose(path, config.frames_per_second)),
+                 lambda path, config, progress: read_any_pose(path, config.frames_per_second)),
     "parquet": Kind("clip in asl-signs format", False, _ends(".parquet"), _whole(_parquet)),
     "wholebody": Kind("file of COCO-WholeBody", False, _is_wholebody, _whole(read_wholebody)),
     "array": Kind(".npy clip", False, _ends(".npy"), _whole(lambda path: (read_keypoint_array(path), {}))),
-    "keypoints": Kind("folder of .npy frames", True, _is_keypoint_folder,
-                      _whole(lambda path: (read_keypoints(path), {}))),
+    "keypoints": Kind("folder of .npy frames", True, _is_keypoint_folder, _whole(_keypoints)),
     "openpose": Kind("folder of OpenPose frames", True, lambda path, names: bool(openpose_frames(names)),
                      _whole(read_openpose)),
     "images": Kind("folder of images", True, lambda path, names: bool(image_files(names)), extract_folder)}

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['BODY_25', 'COCO_BODY', 'OPENPOSE', 'WHOLEBODY', 'MOST_PEOPLE', 'HAND_POINTS', 'OPENPOSE_FRAME', 'OPENPOSE_PARTS',
-           'POINTS', 'SCORES', 'Skeleton', 'clip_from_points', 'points_from_clip', 'follow_people', 'who_signs',
-           'signing_person', 'openpose_frames', 'read_openpose', 'wholebody_points', 'read_wholebody']
+           'POINTS', 'SCORES', 'POSE_PARTS', 'UNSAID', 'Skeleton', 'clip_from_points', 'points_from_clip',
+           'follow_people', 'who_signs', 'signing_person', 'openpose_frames', 'read_openpose', 'wholebody_points',
+           'read_wholebody', 'read_any_pose']
 
 # %% ../../nbs/capture/04_skeletons.ipynb #c003
 import os
@@ -19,11 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .keypoints import read_array
+from .keypoints import check_pose, read_array, read_pose
+from .video import check_length, load_library
 from ..core.errors import InputError, first_line
 from ..core.files import FILE_LIMITS, read_input, read_json
-from ..data.clips import MAX_FRAMES, check_coordinates
-from ..data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, POSE
+from ..data.clips import MAX_FRAMES, Picture, check_coordinates, check_picture
+from ..data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, POSE, change_aspect
+from ..data.resampling import FPS, FrameThinner, resample_clip
 
 # %% ../../nbs/capture/04_skeletons.ipynb #skelet02
 BODY_25 = ("nose", "", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "",
@@ -160,8 +163,11 @@ def _openpose_person(path:Path, person:Any) -> np.ndarray: # `(67, 3)`
     return np.concatenate(parts)
 
 # %% ../../nbs/capture/04_skeletons.ipynb #skelet15
-def _as_clip(path:Path, points:np.ndarray, skeleton:Skeleton) -> tuple[np.ndarray, dict[str, Any]]:
-    "The clip of the one who signs, in the smallest standard picture that holds it; and facts."
+def _as_clip(
+    path:Path, points:np.ndarray, skeleton:Skeleton,
+    picture:Picture|None=None, # its size; None = not known
+) -> tuple[np.ndarray, dict[str, Any]]:
+    "The clip of the one who signs, in the standard picture or the smallest of its shape that holds it; and facts."
     person, notes = signing_person(points, skeleton)
     there = person[..., 2] > 0
     if not there.any(): raise InputError(f"{path}: nobody was found in its {len(points)} frames; give another one")
@@ -170,7 +176,8 @@ def _as_clip(path:Path, points:np.ndarray, skeleton:Skeleton) -> tuple[np.ndarra
         raise InputError(f"{path}: its places are no pixels (the largest is {max(right, low):.2g}); "
                          "write them again in pixels, OpenPose with --keypoint_scale 0")
     height = max(float(low), float(right)/ASPECT)
-    clip = clip_from_points(person, skeleton, (height*ASPECT, height))
+    clip = clip_from_points(person, skeleton, picture or (height*ASPECT, height))
+    if picture: change_aspect(clip, check_picture(path, picture), inplace=True)
     check_coordinates(path, clip)
     if np.isnan(clip).all():
         raise InputError(f"{path}: no point in its {len(points)} frames has a confidence of {skeleton.least}; "
@@ -297,3 +304,34 @@ def read_wholebody(
         scores = next((arrays[name] for name in SCORES if name in arrays), None)
         points = wholebody_points(path, arrays["keypoints"], scores)
     return _as_clip(path, points, WHOLEBODY)
+
+# %% ../../nbs/capture/04_skeletons.ipynb #skelet26
+POSE_PARTS = {("BODY", "FACE", "LEFT_HAND", "RIGHT_HAND"): WHOLEBODY,
+              ("pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d"): OPENPOSE}
+UNSAID = 1000, 1000 # the picture that pose-format states where nobody has said another
+
+def read_any_pose(
+    path:str|os.PathLike[str], # a .pose file of MediaPipe Holistic, OpenPose or COCO-WholeBody
+    frames_per_second:float|None=30, # of the clip; None = as it is
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts
+    "Read a `.pose` file, whoever found its points. Raises `InputError` if it is not one, or of another detector."
+    path, library = Path(path), load_library("pose_format")
+    content = read_input(path, "pose")
+    check_pose(path, content)
+    try: parts = library.Pose.read(content, load_library("pose_format.pose_body").EmptyPoseBody).header.components
+    except Exception: parts = [] # `read_pose` says what is wrong
+    skeleton = POSE_PARTS.get(tuple(part.name.removesuffix("_133") for part in parts))
+    counts = [len(part.points) for part in parts]
+    known = {133: [*range(133)], 137: [*range(25), *range(95, 137)]}.get(sum(counts)) # OpenPose's face is left out
+    if skeleton is None or known is None: return read_pose(path, frames_per_second)
+    pose = library.Pose.read(content)
+    trusted = np.nan_to_num(np.asarray(pose.body.confidence, np.float32))[..., None]
+    points = np.concatenate([np.asarray(pose.body.data.data, np.float32)[..., :2], trusted], -1)[:, :, known]
+    size = int(pose.header.dimensions.width), int(pose.header.dimensions.height)
+    clip, facts = _as_clip(path, points[:, :MOST_PEOPLE], skeleton, None if size == UNSAID else size)
+    rate = float(pose.body.fps) if 5 <= pose.body.fps <= 240 else FPS
+    seconds = np.arange(len(clip))/rate
+    check_length(path, seconds[-1]*(frames_per_second or 0))
+    taken = np.array([*map(FrameThinner(frames_per_second), seconds)])
+    if size != UNSAID: facts |= {"width": size[0], "height": size[1]}
+    return *resample_clip(clip[taken], seconds[taken], frames_per_second), facts

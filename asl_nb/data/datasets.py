@@ -29,7 +29,7 @@ from .layout import (SIGN_MAP, TABLE, count_clips, dataset_layout, name_folder_i
                                 read_table, sign_names)
 from .resampling import evenly_spaced
 from .splits import SplitPlan, assign_splits, held_out_rows, refuse_shared_signers, stratified_sample
-from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips
+from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips, remove_store
 
 # %% ../../nbs/data/08_datasets.ipynb #d000
 if TYPE_CHECKING: from matplotlib.axes import Axes
@@ -292,6 +292,7 @@ def draw_splits(
     "Sign × signer: the number of clips, coloured by part."
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
+    from asl_nb.core.figures import drawable
     colours = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
     counts = {name: part.summary() for name, part in splits.parts.items()}
     signs, signers = splits.train.classes, [signer for table in counts.values() for signer in table.columns]
@@ -307,9 +308,9 @@ def draw_splits(
                 ax.text(column, row, str(table[signer].iloc[row]), ha="center", va="center", color=text)
     ax.set(xlim=(-.5, len(signers) - .5), ylim=(len(signs) - .5, -.5), 
            title=" · ".join(f"{name} {len(part)}" for name, part in splits.parts.items()))
-    ax.set_yticks(range(len(signs)), signs, parse_math=False)
+    ax.set_yticks(range(len(signs)), [*map(drawable, signs)], parse_math=False)
     rotation = 90 if len(signers) > 6 or max(map(len, signers)) > 6 else 0
-    ax.set_xticks(range(len(signers)), signers, rotation=rotation, parse_math=False)
+    ax.set_xticks(range(len(signers)), [*map(drawable, signers)], rotation=rotation, parse_math=False)
     ax.legend(handles=[Rectangle((0, 0), 1, 1, color=colour, label=name) for name, colour in colours.items()],
               loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax
@@ -369,6 +370,10 @@ def _packed_side(folder:Path, out:Path, skip_bad:bool, jobs:int|None, progress:b
     ours = not out.exists() or not os.listdir(out) or any((out/name).exists() for name in (SUMMARY, JOURNAL, LOCK))
     if not ours: raise InputError(f"{out}: is not empty and holds no store; give the name of a new folder")
     store = pack_clips(folder, read_table(folder, check_files=not skip_bad), out, skip_bad, jobs, progress)
+    if not len(store):
+        remove_store(out)
+        name, fault = next(iter(store.faults().items()))
+        raise InputError(f"{folder}: none of the {len(store.positions)} clips can be read, the first, {name}: {fault}")
     for name in (SIGN_MAP, TABLE):
         with atomic_write(out/name) as path: shutil.copyfile(folder/name, path)
     return store

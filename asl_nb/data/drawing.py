@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ..core.figures import Controls, as_png
+from ..core.figures import Controls, as_png, drawable
 from .landmarks import ASPECT, COLOURS, EDGES, NUM_LANDMARKS
 from .resampling import evenly_spaced
 
@@ -37,7 +37,7 @@ def draw_frame(
         width = 1.6 if "hand" in part else 1
         ax.add_collection(LineCollection(frame[edges][..., :2], colors=COLOURS[part], linewidths=width))
     ax.set(xlim=(0, 1), ylim=(1, 0), aspect=1/aspect, xticks=[], yticks=[])
-    if title: ax.set_title(title, fontsize=9, parse_math=False)
+    if title: ax.set_title(drawable(title), fontsize=9, parse_math=False)
     return ax
 
 # %% ../../nbs/data/03_drawing.ipynb #c040
@@ -50,7 +50,7 @@ def draw_frames(
     chosen = evenly_spaced(len(clip), count)
     figure, axes = plt.subplots(1, len(chosen), figsize=(1.7*len(chosen), 1.7), dpi=80, squeeze=False)
     for axis, t in zip(axes[0], chosen): draw_frame(clip[t], axis, title=f"frame {t}")
-    if title: figure.suptitle(title, y=1.08, parse_math=False)
+    if title: figure.suptitle(drawable(title), y=1.08, parse_math=False)
     return figure
 
 # %% ../../nbs/data/03_drawing.ipynb #c044
@@ -79,7 +79,7 @@ def film_strip(
 ) -> bytes: # PNG
     "Five frames of a clip side by side, as the content of a file."
     figure = draw_frames(clip, 5)
-    if title: figure.axes[0].set_ylabel(title, parse_math=False)
+    if title: figure.axes[0].set_ylabel(drawable(title), parse_math=False)
     plt.close(figure)
     return as_png(figure)
 

@@ -66,9 +66,14 @@ def found_twice(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> tuple[int, int]: # frames with both hands, and how many of them show one hand twice
     "How often two hands are one."
-    from asl_nb.data.body import WRISTS, doubled_hands, hands_and_arms
+    from asl_nb.data.body import POSE_WRISTS, SAME_PLACE, WRISTS, doubled_hands, hands_and_arms
     both = ~np.isnan(clip[:, WRISTS, 0]).any(1)
-    return int(both.sum()), int(doubled_hands(*hands_and_arms(_as_batch(clip))).any(1).sum())
+    doubled = doubled_hands(*hands_and_arms(_as_batch(clip))).any(1)[0].numpy()
+    left, right = (clip[:, PARTS[name], :2] for name in ("left_hand", "right_hand"))
+    gap, size = np.abs(left - right).max((1, 2)), np.abs(left - left[:, :1]).max((1, 2))
+    alone = np.isnan(clip[:, POSE_WRISTS, 0]).any(1) # no body says where the hands belong
+    same = (gap == 0) | alone & (gap < SAME_PLACE*size) # NaN compares as false
+    return int(both.sum()), int((doubled | both & same).sum())
 
 # %% ../../nbs/data/12_inspection.ipynb #c016
 STILL = 0.001 # of the width or height of the image
@@ -156,6 +161,7 @@ class ClipFacts:
     doubled:int=0 # and of these those in which one hand was found twice
     content:str="" # content hash; "" = not read
     face_width:float=np.nan # see `face_width`
+    zeros:int=0 # frames in which a part that was not seen is written as 0, 0, 0
     suspicion:str="" # "" = none
     picture:str="" # width and height of the image in pixels, such as "1280x720"; "" = not known
     fault:str="" # why it cannot be read
@@ -163,13 +169,14 @@ class ClipFacts:
 def look_at(
     clip:np.ndarray, # `(T, 543, 3)`
     picture:str="", # the size of its picture, as from `picture_text`
+    zeros:int=0, # frames in which a part was written as 0, 0, 0
 ) -> ClipFacts:
     "What there is to know about one clip."
     missing:dict[str, Any] = {f"missing_{name}": share for name, share in missing_parts(clip).items()}
     both_hands, doubled = found_twice(clip)
     return ClipFacts(len(clip), dominant_hand=dominant_hand(clip), both_hands=both_hands, doubled=doubled,
                      content=content_hash(clip), face_width=face_width(clip), suspicion=suspicions(clip),
-                     picture=picture, **missing)
+                     picture=picture, zeros=zeros, **missing)
 
 # %% ../../nbs/data/12_inspection.ipynb #c031
 def file_faults(
@@ -198,11 +205,11 @@ NO_PATH = np.full((STEPS, 2), np.nan, dtype=np.float32)
 def _read_clip(
     place:Path|PackedStore, # a folder or a store
     key:Any, # the name of a file, or a position in the store
-) -> tuple[np.ndarray, str]: # `(T, 543, 3)`; the size of its picture, "" = not known
-    "A clip in the standard picture, and what is known of its own."
-    if isinstance(place, PackedStore): return np.asarray(place[key]), str(place.pictures[key])
-    clip, picture = read_recording(place/key)
-    return clip, picture_text(picture)
+) -> tuple[np.ndarray, str, int]: # `(T, 543, 3)`; the size of its picture, "" = not known; frames with zeros
+    "A clip in the standard picture, and what is known of its file."
+    if isinstance(place, PackedStore): return np.asarray(place[key]), str(place.pictures[key]), 0
+    read = read_recording(place/key)
+    return read.clip, picture_text(read.picture), read.zeros
 
 def _look_task(
     place:Path|PackedStore, # a folder or a store
@@ -211,11 +218,11 @@ def _look_task(
     "The records and hand paths of some clips."
     looked = []
     for key in keys:
-        try: clip, picture = _read_clip(place, key)
+        try: clip, picture, zeros = _read_clip(place, key)
         except InputError as error:
             reason = str(error) if isinstance(place, PackedStore) else str(error).removeprefix(f"{place/key}: ")
             looked.append((ClipFacts(fault=" ".join(reason.split())), NO_PATH))
-        else: looked.append((look_at(clip, picture), hand_path(clip)))
+        else: looked.append((look_at(clip, picture, zeros), hand_path(clip)))
     return looked
 
 def _keys(
@@ -331,6 +338,12 @@ def _doubled(clips:pd.DataFrame) -> float: # of the frames with both hands
     "In how many frames one hand was found twice, as a share."
     return round(float(clips.doubled.sum()/max(clips.both_hands.sum(), 1)), 4)
 
+def _never_seen(clips:pd.DataFrame) -> dict[str, list[str]]:
+    "For face, body and hands, the signers in whose clips they are never seen."
+    least = clips.groupby("participant_id")[["missing_face", "missing_pose", "missing_hands"]].min()
+    return {name.removeprefix("missing_"): [str(signer) for signer in least.index[shares == 1]]
+            for name, shares in least.items()}
+
 def _measured(inspection:Inspection) -> dict[str, Any]:
     "The part of the dictionary for which clips were read."
     read, frames = inspection.read, inspection.read.frames
@@ -347,6 +360,8 @@ def _measured(inspection:Inspection) -> dict[str, Any]:
                            in read.groupby("participant_id").face_width.median().dropna().items()},
             "dominant_hand": _hand_totals(read),
             "dominant_hand_by_signer": {name: _hand_totals(clips) for name, clips in read.groupby("participant_id")},
+            "never_seen": _never_seen(read),
+            "zeros": {"clips": int((read.zeros > 0).sum()), "frames": round(float(read.zeros.sum()/frames.sum()), 4)},
             "doubled_hands": _doubled(read),
             "doubled_hands_by_signer": {name: _doubled(clips) for name, clips in read.groupby("participant_id")},
             "duplicates": duplicates,
@@ -423,6 +438,7 @@ def draw_balance(
     ax:"Axes|None"=None, # where to draw; None = a new figure
 ) -> "Axes":
     "Sign × signer: the number of clips."
+    from asl_nb.core.figures import drawable
     clips, counts, shared = inspection.clips, inspection.counts, set(inspection.shared_signers)
     tested = set(clips.participant_id[clips.side == "test"])
     counts = counts[sorted(counts.columns, key=lambda name: (name in tested and name not in shared, name))]
@@ -434,11 +450,11 @@ def draw_balance(
         if count: ax.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
     ax.set(yticks=range(len(counts)) if few else [], title=f"{len(clips):,} clips of {len(counts)} signs",
            xlabel="signer" + (" (green: tested, red: on both sides)" if tested else ""))
-    if few: ax.set_yticklabels(counts.index, parse_math=False)
+    if few: ax.set_yticklabels([*map(drawable, counts.index)], parse_math=False)
     names = counts.columns[:MOST_NAMES]
-    ax.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 4 else 0, parse_math=False)
-    for label in ax.get_xticklabels():
-        name = label.get_text()
+    turn = 90 if max(map(len, names)) > 4 else 0
+    ax.set_xticks(range(len(names)), [*map(drawable, names)], rotation=turn, parse_math=False)
+    for name, label in zip(names, ax.get_xticklabels()):
         label.set_color("red" if name in shared else "green" if name in tested else "black")
     return ax
 
@@ -488,6 +504,7 @@ def draw_hands(
 ) -> "Axes":
     "For each of at most a hundred signers, the share of clips with a left, a right and no dominant hand."
     import matplotlib.pyplot as plt
+    from asl_nb.core.figures import drawable
     read = inspection.read
     use = pd.crosstab(read.participant_id, read.dominant_hand, normalize="index")
     use = use.reindex(columns=["right", "left", "neither"], fill_value=0)[:MOST_NAMES]
@@ -498,7 +515,7 @@ def draw_hands(
         ax.barh(range(len(use)), use[hand], left=before, color=colour, label=hand)
         before += use[hand].to_numpy()
     ax.set(xlim=(0, 1), xlabel="share of the clips by dominant hand")
-    ax.set_yticks(range(len(use)), use.index, parse_math=False)
+    ax.set_yticks(range(len(use)), [*map(drawable, use.index)], parse_math=False)
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return ax
@@ -512,6 +529,7 @@ def draw_paths(
     "The paths of the dominant hand, for every sign in a small panel."
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
+    from asl_nb.core.figures import drawable
     clips, known = inspection.clips, ~np.isnan(inspection.hand_paths).any(axis=(1, 2))
     signs = list(signs or clips.sign[known].value_counts(sort=True).index)[:most]
     columns = min(5, max(len(signs), 1))
@@ -529,7 +547,7 @@ def draw_paths(
         axis.plot(*mean[0], "o", color="black", markerfacecolor="white", markersize=5)
         axis.plot([-.5, .5], [0, 0], ".", color="#999999")
         axis.set(xlim=(-1.8, 1.8), ylim=(1.8, -1.8), aspect="equal")
-        axis.set_title(f"{sign} ({here.sum()})", parse_math=False)
+        axis.set_title(drawable(f"{sign} ({here.sum()})"), parse_math=False)
     return figure
 
 # %% ../../nbs/data/12_inspection.ipynb #c073
@@ -600,6 +618,20 @@ def _odd_faces(widths:Mapping[str, float]) -> list[str]: # of `face_width`, by s
     return [f"{name}: {width:.2g} times as wide as an average face" for name, width in widths.items()
             if not 1/ODD_FACE < width < ODD_FACE]
 
+def _absence_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_dict`
+    "What is nowhere to be seen, and what stands for it."
+    zeros, lines = found.get("zeros", {"clips": 0}), []
+    if zeros["clips"]:
+        lines += [f"  parts that were not seen are written as 0, 0, 0 in {zeros['frames']:.0%} of the frames, in "
+                  f"{zeros['clips']:,} clips: read as not seen"]
+    for part, signers in found.get("never_seen", {}).items():
+        name = {"pose": "body"}.get(part, part)
+        everybody = f"  {name}: never seen in any clip; a model that was trained with it lacks it here"
+        some = f"  signers whose {name} is never seen: {len(signers):,} ({_some(signers)})"
+        if signers: lines.append(everybody if len(signers) == len(found["signers"]) else some)
+    return lines
+
+# %% ../../nbs/data/12_inspection.ipynb #i077b
 def _finding_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_dict`
     "What to worry about."
     groups, rare, signers = found.get("duplicates", []), found["single_clip_or_signer"], found["signers"]
@@ -620,9 +652,11 @@ def _finding_lines(found:Mapping[str, Any]) -> list[str]: # of `Inspection.as_di
         "signs with a single clip": [sign for sign, each in rare.items() if each["clips"] == 1],
         "signs with a single signer": [sign for sign, each in rare.items() if each["signers"] == 1]}
     lines = [f"  {text}: {len(names):,} ({_some(names)})" for text, names in findings.items() if names]
-    if len(signers) == 1:
-        alone = f"  one signer only: a model can be trained and tested on {next(iter(signers))} alone, " \
-                "and its score says nothing about other people"
-        lines.insert(sum(not line.startswith("  signs ") for line in lines), alone)
+    few = {1: f"  one signer only: a model can be trained and tested on {next(iter(signers))} alone, "
+              "and its score says nothing about other people",
+           2: f"  two signers only: one to train on and one to be tested on ({_some(signers)}); nobody is left to "
+              "choose the best epoch by, and a score on one person says little about others"}
+    if len(signers) in few: lines.insert(sum(not line.startswith("  signs ") for line in lines), few[len(signers)])
+    lines = _absence_lines(found) + lines
     if lines: return ["findings:", *lines]
     return ["nothing to worry about was found" if found["read"] else "nothing to worry about in the labels"]

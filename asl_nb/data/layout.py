@@ -92,28 +92,31 @@ def read_sign_map(
 
 # %% ../../nbs/data/06_layout.ipynb #c024
 def stays_inside(
-    folder:str|os.PathLike[str], # the folder that must not be left
-    name:str, # a relative path from a table
+    name:str, # a path from a table
 ) -> bool:
-    "Whether `name` leads to a place inside `folder`, links followed."
+    "Whether a path names a place inside the folder of its table, whatever is linked there."
     spelling = PureWindowsPath(name)
-    if spelling.anchor or ".." in spelling.parts: return False
-    root = os.path.realpath(folder)
-    try: return os.path.realpath(os.path.join(root, name)).startswith(os.path.join(root, ""))
-    except ValueError: return False  # a zero byte in the name
+    return not (spelling.anchor or ".." in spelling.parts or "\0" in name)
 
 # %% ../../nbs/data/06_layout.ipynb #c026
-def _stay_inside(folder:Path, names:Iterable[str]) -> np.ndarray: # (N,) bool
+def _stay_inside(names:Iterable[str]) -> np.ndarray: # (N,) bool
     "`stays_inside` for many names."
     parents:dict[str, bool] = {}
     def inside(name:str) -> bool:
         parent, file = os.path.split(name)
-        if parent not in parents: parents[parent] = stays_inside(folder, parent)
-        unusual = file in ("", ".", "..") or "\\" in name or ":" in name or os.path.isabs(name)
-        if not parents[parent] or unusual: return stays_inside(folder, name)
-        try: return not os.path.islink(os.path.join(folder, name)) or stays_inside(folder, name)
-        except ValueError: return False
+        if parent not in parents: parents[parent] = stays_inside(parent)
+        unusual = file in ("", ".", "..") or "\\" in name or ":" in name or "\0" in name or os.path.isabs(name)
+        return stays_inside(name) if unusual else parents[parent]
     return np.array([inside(name) for name in names], dtype=bool)
+
+def _without_backslashes(
+    folder:Path,
+    names:pd.Series, # paths from a table
+) -> pd.Series:
+    "Paths as Windows writes them, with the slashes of every system – unless a file is really called so."
+    foreign = names.str.contains("\\", regex=False)
+    if not foreign.any() or foreign.any() and os.path.exists(os.path.join(folder, names[foreign].iloc[0])): return names
+    return names.str.replace("\\", "/", regex=False)
 
 # %% ../../nbs/data/06_layout.ipynb #c029
 MAX_COLUMNS, MAX_CELLS = 1000, 20_000_000 # of a table; and as many pairs of a sign and a signer
@@ -159,6 +162,7 @@ def read_table(
     if kind == "split":
         raise InputError(f"{folder}: holds train/ and test/; use load_splits or load_dataset, or give one of the two")
     path, table, known = folder/TABLE, _read_csv(folder/TABLE), read_sign_map(folder)
+    table["path"] = _without_backslashes(folder, table.path)
     def refuse(bad:Sequence[bool]|np.ndarray, name:str, fault:str) -> None:
         "Raise for the first row that is bad."
         for row in np.flatnonzero(bad)[:1]:
@@ -177,7 +181,7 @@ def read_table(
         packed = set(open_store(folder).table().path)
         refuse(~table.path.isin(packed), "path", "is not in the store; remove the row, or pack the folder again")
         return table
-    refuse(~_stay_inside(folder, table.path), "path", "leaves the folder; list only files inside it")
+    refuse(~_stay_inside(table.path), "path", "leaves the folder; list only files inside it")
     if check_files:
         absent = [not os.path.isfile(os.path.join(folder, name)) for name in table.path]
         refuse(absent, "path", "does not exist; restore the file, remove the row, or skip bad clips")

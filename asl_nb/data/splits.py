@@ -208,7 +208,8 @@ def assign_splits(
     known = table.sign.isin(list(classes)).to_numpy()
     part = np.where(wanted, np.where(is_test, np.where(known, "test", "excluded"), "train"), "left out").astype(object)
     if is_test.any() and not (part == "test").any():
-        raise InputError("test: no clip of a trained sign is left to test on; test on other people")
+        raise InputError("test: no clip of a trained sign is left to test on; everybody must make each sign, or test "
+                         "on other people")
     if parse_names(plan.validation_participants) or plan.validation_share:
         training, tested = np.flatnonzero(part == "train"), set(table.participant_id[part == "test"])
         part[training[plan.validation_rows(table.iloc[training], tested)]] = "validation"

@@ -6,7 +6,8 @@
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
            'CLIPS_PER_TASK', 'TASK_BYTES', 'Task', 'Checksum', 'PICTURE', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT',
            'npy_header', 'processes', 'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store',
-           'list_sources', 'bytes_needed', 'pack_clips', 'store_path', 'forget_temporary_stores', 'packed_clips']
+           'list_sources', 'bytes_needed', 'remove_store', 'pack_clips', 'store_path', 'forget_temporary_stores',
+           'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -36,7 +37,8 @@ from ..core.errors import InputError, first_line
 from ..core.files import MB, atomic_write, open_input, read_input, read_json
 from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
-from .clips import MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording
+from .clips import (MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording,
+                               zeros_to_missing)
 from .landmarks import NUM_LANDMARKS
 
 # %% ../../nbs/data/05_store.ipynb #t000
@@ -60,8 +62,8 @@ def npy_header(
 # %% ../../nbs/data/05_store.ipynb #c012
 def _packed_clip(path:Path) -> tuple[np.ndarray, str]: # `(T, 543, 3)` float16; the size of its picture, "" = not known
     "One clip as it lies in a store."
-    clip, picture = read_recording(path)
-    return clip.astype("<f2"), picture_text(picture)
+    read = read_recording(path)
+    return read.clip.astype("<f2"), picture_text(read.picture)
 
 def _checksum(packed:np.ndarray) -> str: # 32 hexadecimal digits
     "BLAKE2b over the bytes of a packed clip."
@@ -331,8 +333,7 @@ class PackedStore(Sequence[np.ndarray]):
     def frames(self) -> int: return self.summary.frames # F
     @property
     def nbytes(self) -> int: return HEADER_BYTES + FRAME_BYTES*self.frames
-    def table(self) -> pd.DataFrame:
-        "One row per clip of the folder, the bad ones too."
+    def table(self) -> pd.DataFrame: # one row per clip of the folder, the bad ones too
         return self._index.to_pandas(use_threads=False)
     def faults(self) -> dict[str, str]:
         "For the path of each bad clip, what is wrong with it."
@@ -348,7 +349,8 @@ class PackedStore(Sequence[np.ndarray]):
 
     def __getitem__(self, index:Any) -> Any: # `(T, 543, 3)` float32
         import torch # converts faster than numpy
-        return torch.from_numpy(self.packed(index)).to(torch.float32).numpy()
+        zeros_to_missing(clip := torch.from_numpy(self.packed(index)).to(torch.float32).numpy()) # of earlier versions
+        return clip
 
     def verify(self, progress:bool=True) -> int: # number of clips, all of which are as they were packed
         "Compare every clip with its checksum. Raises `InputError` for the first that was changed."
@@ -466,14 +468,14 @@ def _room_for(journal:_Journal, needed:int) -> Iterator[None]:
         fault = error if isinstance(error, OSError) else error.__cause__ # `atomic_write` makes one of the other
         if not isinstance(fault, OSError): raise
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT): raise _unwritable(target, fault) from None
-        _remove_store(target)
+        remove_store(target)
         raise full(shutil.disk_usage(target).free) from None
 
 def _unwritable(target:Path, fault:OSError, what:str="written") -> InputError:
     "What to say when a store cannot be made in a place."
     return InputError(f"{target}: cannot be {what} ({fault.strerror or fault}); choose another place (ASL_NB_CACHE)")
 
-def _remove_store(target:Path) -> None:
+def remove_store(target:Path) -> None:
     "Remove what packing leaves, and nothing else."
     for name in (SUMMARY, INDEX, DATA, f"{DATA}.part", JOURNAL): (target/name).unlink(missing_ok=True)
 
@@ -550,7 +552,7 @@ def forget_temporary_stores(
             if summary.parent.is_symlink(): continue # what it leads to is somebody else's
             source = Path(_read_summary(summary.parent, "").folder)
             if not source.is_relative_to(os.path.realpath(tempfile.gettempdir())) or source.exists(): continue
-            _remove_store(summary.parent)
+            remove_store(summary.parent)
             (summary.parent/LOCK).unlink(missing_ok=True)
             summary.parent.rmdir()
             gone.append(summary.parent.name)

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..core.errors import InputError
-from ..core.figures import Controls, as_png
+from ..core.figures import Controls, as_png, drawable
 from ..data.drawing import draw_frame
 from ..data.landmarks import EDGES, LEFT_HAND_POINTS, NUM_LANDMARKS, PARTS, RIGHT_HAND_POINTS
 from .prediction import Guess, best_guesses, clip_logits
@@ -242,13 +242,13 @@ def draw_part_effects(
     ax.barh(range(len(table)), table.evidence, color=colours, height=.7)
     for place, row in enumerate(table.itertuples()):
         text = f"{row.probability:.0%}" + (f", “{row.answer}”" if row.answer != explanation.guesses[0].sign else "")
-        ax.annotate(text, (max(row.evidence, 0), place), (4, 0), textcoords="offset points", va="center", fontsize=8,
-                    parse_math=False)
+        ax.annotate(drawable(text), (max(row.evidence, 0), place), (4, 0), textcoords="offset points", va="center",
+                    fontsize=8, parse_math=False)
     ax.set_yticks(range(len(table)), table.index, fontsize=8)
     ax.axvline(0, color="#555555", linewidth=.8)
     ax.margins(x=.25)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.set_title(f"without it: probability of “{explanation.sign}”, new answer", fontsize=9, parse_math=False)
+    ax.set_title(drawable(f"without it: probability of “{explanation.sign}”, new answer"), fontsize=9, parse_math=False)
     ax.set_xlabel("evidence (change of log-odds)", fontsize=8)
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c036
@@ -284,7 +284,7 @@ def draw_explanation(
     draw_part_effects(explanation, figure.add_subplot(grid[0, 1]))
     draw_moments(explanation, figure.add_subplot(grid[1, :]), figure.add_subplot(grid[2, :]))
     guesses = "   ".join(f"{guess.sign} {guess.probability:.0%}" for guess in explanation.guesses)
-    figure.suptitle(guesses, fontsize=11, parse_math=False)
+    figure.suptitle(drawable(guesses), fontsize=11, parse_math=False)
     return figure
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c043
@@ -317,6 +317,7 @@ class Explorer(Controls):
         figure = Figure(figsize=(7, 2.8), dpi=80, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         draw_frame(clip[self.frame.value], left, f"frame {self.frame.value} of {len(clip)}")
-        right.barh([guess.sign for guess in guesses], [guess.probability for guess in guesses], color="#0072B2")
+        names, shares = [drawable(guess.sign) for guess in guesses], [guess.probability for guess in guesses]
+        right.barh(names, shares, color="#0072B2")
         right.set(xlim=(0, 1), title="what the model answers")
         self.screen.value = as_png(figure)

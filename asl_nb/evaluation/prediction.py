@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['ONNX_OPERATORS', 'MOST_PARTS', 'ARENA', 'RUN_SECONDS', 'RUNNING', 'RENEW', 'ONNX_FORMAT', 'FRAMES_AT_ONCE',
-           'MODEL_IN_THE_BOX', 'check_logits', 'Guess', 'familiarity', 'Guesses', 'best_guesses', 'clip_logits',
-           'load_onnx_library', 'load_onnx_messages', 'fault_of_graph', 'limit_memory', 'open_session', 'stop_overdue',
-           'watch_runs', 'run_session', 'ExportMetadata', 'ExportedModel', 'check_session', 'load_exported',
-           'open_for_prediction', 'predict']
+           'MODEL_IN_THE_BOX', 'NO_HAND', 'check_logits', 'Guess', 'familiarity', 'Guesses', 'best_guesses',
+           'clip_logits', 'load_onnx_library', 'load_onnx_messages', 'fault_of_graph', 'limit_memory', 'open_session',
+           'stop_overdue', 'watch_runs', 'run_session', 'ExportMetadata', 'ExportedModel', 'check_session',
+           'load_exported', 'open_for_prediction', 'predict']
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p003
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,7 +32,7 @@ from ..core.content import check_content
 from ..core.errors import InputError, first_line
 from ..core.files import MB, read_input
 from ..core.names import Name
-from ..data.clips import read_clip, somebody_is_seen
+from ..data.clips import a_hand_is_seen, read_clip, somebody_is_seen, zeros_to_missing
 from ..data.landmarks import ASPECT, NUM_LANDMARKS, change_aspect
 from ..network.choices import LARGEST, Classes, DataKind, Temperature, Threshold
 
@@ -105,7 +106,7 @@ def load_onnx_library(
     "Import a library that export needs. Raises `InputError`, which says how to get it."
     try: return import_module(name)
     except ImportError as error:
-        cure = "install what export needs: pip install 'asl_nb[export]'"
+        cure = "install what export needs, in the folder of the clone: python setup_venv.py dev export"
         raise InputError(f"{name} cannot be loaded ({error}); {cure}") from None
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #q011
@@ -314,12 +315,15 @@ def open_for_prediction(
 def _as_clip(clip:Any, aspect:float) -> np.ndarray: # `(T, 543, 3)` in the standard picture
     "A clip from its file, or from what can be made an array. Raises `ValueError` for another shape."
     if isinstance(clip, (str, os.PathLike)): return read_clip(clip)
-    values = np.asarray(clip, dtype=np.float32)
+    values = np.array(clip, dtype=np.float32)
     if values.ndim != 3 or values.shape[1:] != (NUM_LANDMARKS, 3) or not len(values):
         raise ValueError(f"a clip has shape (T, 543, 3) with T >= 1, received: {values.shape}")
-    return change_aspect(values, aspect)
+    zeros_to_missing(values)
+    return change_aspect(values, aspect, inplace=True)
 
 # %% ../../nbs/evaluation/00_prediction.ipynb #p021
+NO_HAND = "no hand is seen in any of its frames, and what a model answers means nothing"
+
 def predict(
     clips:Any, # a parquet file or an array `(T, 543, 3)`, NaN = not seen; or a list of these
     model:"str|os.PathLike[str]|tuple[ASLModel|ExportedModel, Sequence[str]]|None"=None, # a file, or model and signs
@@ -334,13 +338,15 @@ def predict(
     Probabilities are from 0 to 1, calibrated with the temperature in the
     model's file; those of all signs that the model knows add up to 1. Where `Guesses.known` is false, the sign
     is probably none of them. Raises `InputError` for a file that cannot be
-    used and for a clip in which nobody is seen, `ValueError` for an array of another shape."""
+    used and for a clip in which nobody is seen, `ValueError` for an array of another shape; warns of a clip in which
+    no hand is seen."""
     network, classes = model if isinstance(model, tuple) else open_for_prediction(model)
     def guesses(clip:Any) -> Guesses:
         values = _as_clip(clip, aspect)
+        where = clip if isinstance(clip, (str, os.PathLike)) else "the clip"
         if not somebody_is_seen(values):
-            where = clip if isinstance(clip, (str, os.PathLike)) else "the clip"
             raise InputError(f"{where}: nobody is seen in it; look at it with asl-nb inspect, or record it again")
+        if not a_hand_is_seen(values): warnings.warn(f"{where}: {NO_HAND}", stacklevel=3)
         exported = isinstance(network, ExportedModel)
         logits = network(values[None])[0] if exported else clip_logits(cast("ASLModel", network), values)
         return best_guesses(logits, classes, count, network.temperature, network.known_threshold)

@@ -27,6 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..core.errors import InputError, readable
+from ..core.figures import drawable, legend_of_numbers
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from ..data.datasets import ClipDataset
@@ -206,7 +207,7 @@ def draw_signers(
     if interval := report.intervals["top1"]: ax.axvspan(*interval, color="black", alpha=.12, linewidth=0)
     ax.set(xlim=(0, 1), ylim=(len(people) - .4, -.6), xlabel="recognised at the first guess", yticks=[])
     if len(people) <= 60:
-        names = [f"{name if len(name) < 20 else name[:19] + '…'} ({score.clips})" for name, score in people]
+        names = [drawable(f"{name if len(name) < 20 else name[:19] + '…'} ({score.clips})") for name, score in people]
         ax.set_yticks(range(len(people)), names, parse_math=False)
     return ax
 
@@ -321,7 +322,8 @@ def render_page(
         pairs=[(pair, [data_uri(each, "gif") for each in two]) for pair, two in zip(content["pairs"], animations)],
         by_signer=worst_first(content["scores"]["per_participant"]), by_sign=worst_first(content["scores"]["per_sign"]),
         mistakes={mistake["sign"]: mistake["answer"] for mistake in reversed(content["confusions"])},
-        lengths=bins_text(report.by_length, frames_text), hands=bins_text(report.by_missing_hands, share_text))
+        lengths=bins_text(report.by_length, frames_text), legend=legend_of_numbers(),
+        hands=bins_text(report.by_missing_hands, share_text))
 
 # %% ../../nbs/evaluation/04_report.ipynb #c051
 def write_report(

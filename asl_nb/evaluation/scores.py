@@ -214,6 +214,7 @@ def draw_confusion(
     "Share of each sign's clips (row) by the answer given (column)."
     import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
+    from asl_nb.core.figures import drawable
     counts = torch.from_numpy(confusion_matrix(logits, labels)).float()
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     names = list(classes if signs is None else signs)
@@ -224,7 +225,7 @@ def draw_confusion(
     ax.imshow(share[index][:, index].numpy(), cmap="Blues", norm=PowerNorm(.5, 0, 1))
     ax.set(xlabel="answer", ylabel="sign", xticks=[], yticks=[])
     if len(names) <= 40:
-        short = [name if len(name) <= 20 else name[:19] + "…" for name in names]
+        short = [drawable(name if len(name) <= 20 else name[:19] + "…") for name in names]
         ax.set_yticks(range(len(names)), short, parse_math=False)
         ax.set_xticks(range(len(names)), short, rotation=90, parse_math=False)
     return ax

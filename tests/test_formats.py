@@ -15,7 +15,9 @@ from asl_nb.capture.conversion import write_pose
 from asl_nb.capture.keypoints import keypoints_from_clip, read_pose, write_keypoints
 from asl_nb.capture.readers import Span, read_landmarks
 from asl_nb.capture.skeletons import OPENPOSE, WHOLEBODY, clip_from_points, points_from_clip
+from asl_nb.capture.tables import read_labels
 from asl_nb.cli import app
+from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.datasets import load_folder
 from asl_nb.data.landmarks import PARTS
@@ -232,3 +234,42 @@ def test_hands_of_a_mirrored_clip_change_sides(tmp_path, clip):
     np.save(tmp_path/"clip.npy", keypoints_from_clip(right))
     turned = read_landmarks(tmp_path/"clip.npy", ReadingConfig(mirrored=True))[0]
     assert np.isnan(turned[:, PARTS["right_hand"]]).all() and not np.isnan(turned[:, PARTS["left_hand"]]).any()
+
+
+def damaged(content, rng):
+    "The bytes of a file, cut off, changed or shortened; in JSON also with another value."
+    content, place = bytearray(content), int(rng.integers(len(content)))
+    how = rng.integers(4)
+    if how == 0: return bytes(content[:place])
+    if how == 1: content[place] = rng.integers(256)
+    elif how == 2: del content[place:place + int(rng.integers(1, 50))]
+    else: content = content.replace(b"1", (b"null", b"-1", b"1e999", b"[]", b"{}")[rng.integers(5)], 1)
+    return bytes(content)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["openpose", "clip.npz", "clip.npy", "mmpose.json", "wlasl.json", "msasl.json"])
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, clip, name):
+    few, read = clip[:6], read_landmarks
+    path = tmp_path/name
+    if name == "openpose":
+        write_openpose(path, few)
+        path = path/"clip_000000000003_keypoints.json"
+    elif name == "clip.npz": write_wholebody(path, few)
+    elif name == "clip.npy": np.save(path, points_from_clip(few, WHOLEBODY))
+    elif name == "mmpose.json":
+        frames = [{"frame_id": t, "instances": [{"keypoints": frame[:, :2].tolist(),
+                                                 "keypoint_scores": frame[:, 2].tolist()}]}
+                  for t, frame in enumerate(points_from_clip(few, WHOLEBODY))]
+        path.write_text(json.dumps({"instance_info": frames}))
+    else:
+        path.write_text(json.dumps(WLASL if name == "wlasl.json" else MSASL))
+        read = read_labels
+    good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(60):
+        path.write_bytes(damaged(good, rng))
+        try: read(tmp_path/name)
+        except InputError as error:
+            refused += 1
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+    assert refused > 10

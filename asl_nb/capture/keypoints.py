@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KEYPOINTS', 'LAYOUTS', 'LARGEST', 'FACE_POINTS', 'DEPTHS', 'WRISTS', 'clip_from_keypoints', 'keypoints_from_clip',
            'write_keypoints', 'frame_files', 'frame_places', 'array_claims', 'first_keypoints', 'read_keypoints',
-           'read_array', 'read_keypoint_array', 'check_pose', 'read_pose']
+           'read_array', 'read_keypoint_array', 'check_pose', 'who_signs', 'read_pose']
 
 # %% ../../nbs/capture/03_keypoints.ipynb #c003
 import math
@@ -233,7 +233,7 @@ def _pose_places(component:Any) -> list[int|None]: # a landmark of ours for each
     return [start + number if number is not None and start + number < stop else None for number in numbers]
 
 # %% ../../nbs/capture/03_keypoints.ipynb #keypts12
-def _who_signs(
+def who_signs(
     points:np.ndarray, # `(T, P, N, 2)` of `P` people, in shares of the picture, NaN = not seen
     wrists:Sequence[int], # which of the `N` points are wrists
 ) -> tuple[int, list[str]]: # the number of the person, and a note if there are several
@@ -276,7 +276,7 @@ def _pose_clip(
     size = np.array([pose.header.dimensions.width, pose.header.dimensions.height, 1], dtype=np.float32)
     points = np.where(confidence[..., None] > 0, data[..., :3], np.float32(np.nan))[:, :, ours]/size # (T, P, N, 3)
     numbers = [place for place in places if place is not None]
-    signer, notes = _who_signs(points[..., :2], [row for row, number in enumerate(numbers) if number in WRISTS])
+    signer, notes = who_signs(points[..., :2], [row for row, number in enumerate(numbers) if number in WRISTS])
     clip = np.full((len(data), NUM_LANDMARKS, 3), np.nan, dtype=np.float32)
     clip[:, numbers] = points[:, signer]
     if np.isnan(clip).all():

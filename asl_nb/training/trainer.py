@@ -25,6 +25,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+# %% ../../nbs/training/10_trainer.ipynb #c003b
 from ..core.errors import InputError, first_line
 from ..core.files import check_input, partial_files
 from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, balanced_weights,

@@ -86,10 +86,10 @@ async function recognise() {
   } finally { state.busy = false; }
 }
 
-function report({ guesses, milliseconds, frames }, all) {
-  const enough = guesses[0].share >= state.about.segmentation.min_confidence, thinned = frames > state.model.mostFrames ? `, thinned to ${state.model.mostFrames}` : "";
+function report({ guesses, known, milliseconds, frames }, all) {
+  const probable = guesses[0].share >= state.about.segmentation.min_confidence, enough = known && probable, thinned = frames > state.model.mostFrames ? `, thinned to ${state.model.mostFrames}` : "";
   say(enough ? guesses[0].sign : "unknown", `${percent(guesses[0].share)} ${frames === all ? `after all ${frames} frames` : `after ${frames} of ${all} frames`}${thinned}`
-    + (enough ? "" : `: ${guesses[0].sign} is not probable enough`), guesses);
+    + (enough ? "" : known ? `: ${guesses[0].sign} is not probable enough` : `: a sign that the model does not know; the nearest is ${guesses[0].sign}`), guesses);
   element("latency").textContent = `${milliseconds.toFixed(1)} ms`;
 }
 

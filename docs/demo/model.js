@@ -50,6 +50,7 @@ export async function openModel(name, bytes) {
   try { session = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3 }); }
   catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
   const classes = JSON.parse(metadata.classes), temperature = Number(metadata.temperature);
+  const threshold = JSON.parse(metadata.known_threshold ?? "null"); // of the familiarity; null: every sign counts as known
 
   async function ask(landmarks, frames) { // in the standard picture
     const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
@@ -60,7 +61,9 @@ export async function openModel(name, bytes) {
     const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
     const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
     // A second output of the file, the embedding, belongs in here too: for signs of one's own, and for "I do not know this sign".
-    return { logits: scores, guesses: guesses.slice(0, 5), milliseconds, frames };
+    const familiarity = highest + Math.log(scores.reduce((total, score) => total + Math.exp(score - highest), 0));
+    const known = threshold === null || familiarity >= threshold;
+    return { logits: scores, guesses: guesses.slice(0, 5), known, milliseconds, frames };
   }
   await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
   return { name, classes, size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };

@@ -152,6 +152,7 @@ export class Recognizer {
       const reading = await this.read(start, stop, this.after), both = await this.join(reading);
       Object.assign(event, { from: reading.from, to: reading.to, guesses: reading.guesses, logits: reading.logits });
       if (both) [event.why, remembered] = ["the sign before went on", both];
+      else if (reading.known === false) [event.why, event.unknown] = ["a sign that the model does not know", true];
       else if (reading.guesses[0].share < config.min_confidence) [event.why, event.unknown] = ["no sign is probable enough", true];
       else [event.sign, remembered] = [reading.guesses[0].sign, reading];
     }

@@ -436,24 +436,29 @@ def evaluate_command(
     "Score a model on a folder: overall, per sign, per participant."
     from asl_nb.core.names import parse_names
     from asl_nb.data.layout import extractors_of
-    from asl_nb.evaluation.scores import evaluate_folder, load_evaluation_clips
+    from asl_nb.evaluation.scores import load_evaluation_clips, predict_dataset
+    from asl_nb.evaluation.unknown import describe_unknown, score_unknown
     from asl_nb.export import open_model
     network, classes = open_model(model)
     warn_if_synthetic(network)
-    if report is None: result = evaluate_folder(network, classes, data, parse_names(participants), skip_bad)
-    else:
+    clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
+    if report is None: result = predict_dataset(network, classes, clips).evaluate()
+    unknown = score_unknown(network, classes, clips)
+    if report is not None:
         from asl_nb.evaluation.report import make_report, write_report
         from asl_nb.training.manifest import manifest_beside
-        clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
         recorded = manifest_beside(model)
         remarks = recorded.final_results.remarks if recorded and recorded.final_results else []
+        if unknown: remarks = [*remarks, describe_unknown(unknown)]
         examined = make_report(network, classes, clips, title=model.stem, remarks=remarks)
         result, page = examined.scores, write_report(examined, report)
         say(f"report: {page}", err=True)
     warn_of_known_signers(model, result.per_participant)
     note_other_extractor(model, extractors_of(data))
-    if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind}))
+    if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind,
+                                       "unknown": asdict(unknown) if unknown else None}))
     for line in describe_scores(result): say(line)
+    if unknown: say(describe_unknown(unknown))
     for line in result.skipped: say(f"skipped {line}", err=True)
 
 # %% ../nbs/92_cli.ipynb #c017

@@ -23,7 +23,7 @@ from .scores import predict_logits
 if TYPE_CHECKING: from matplotlib.axes import Axes
 
 # %% ../../nbs/evaluation/06_unknown.ipynb #un011
-KEPT = .95 # share of the known signs that shall get a name
+KEPT = .9 # share of the known signs that shall get a name
 
 def fit_threshold(
     logits:Tensor, # `(N, K)` of clips of known signs, by people whom the model has not learnt from
@@ -49,7 +49,7 @@ def open_set_scores(
     known:Tensor, # `(N, K)` logits of clips of known signs
     labels:Tensor, # `(N,)`
     unknown:Tensor, # `(M, K)` logits of clips of other signs
-    threshold:float|None=None, # None: the one that keeps 95 % of these known clips
+    threshold:float|None=None, # None: the one that keeps the share `KEPT` of these known clips
 ) -> OpenSetScores:
     "The scores at a threshold. Raises `ValueError` if either kind of clip is missing."
     if not len(known) or not len(unknown): raise ValueError("known and unknown clips are needed, received none of one")

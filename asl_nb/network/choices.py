@@ -75,5 +75,5 @@ MOST_BLOCKS = 32 # of each kind
 Classes = Annotated[tuple[Name, ...], Field(min_length=2, max_length=LARGEST["num_classes"], strict=False),
                     AfterValidator(check_different)]
 Temperature = Annotated[float, Field(ge=.01, le=100, allow_inf_nan=False)]
-Threshold = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]|None # of the familiarity
+Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]|None # of the familiarity
 DataKind = Literal["synthetic", "recordings"] # what a model has been trained on

@@ -156,7 +156,7 @@ class MaskedBatchNorm(SharedBatchNorm):
         check_mask(x, mask)
         if x.shape[2] != self.num_features:
             raise ValueError(f"x must have {self.num_features} channels, received {tuple(x.shape)}")
-        if not self.training: return zero_padding(self.fixed(x), mask)
+        if not self.training: return zero_padding(self.fixed(zero_padding(x, mask)), mask)
         real = super().forward(x.flatten(0, 1) if mask is None else x[mask]) # (N, C)
         if mask is None: return real.view(x.shape)
         normalised = real.new_zeros(x.shape)

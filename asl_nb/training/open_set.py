@@ -53,7 +53,7 @@ def familiarity_rows(
     "How familiar each clip is, and whether it was named rightly."
     logits, table = predict_logits(model, dataset), dataset.table()
     answers = [classes[answer] for answer in logits.argmax(-1).tolist()]
-    return [dict(group=group, signer=signer, sign=sign, correct=int(answer == sign), familiarity=round(score, 3))
+    return [dict(group=group, signer=signer, sign=sign, correct=int(answer == sign), familiarity=round(score, 4))
             for signer, sign, answer, score in zip(table.participant_id, table.sign, answers,
                                                    familiarity(logits).tolist())]
 
@@ -140,13 +140,14 @@ def measure_open_set(
 # %% ../../nbs/training/14_open_set.ipynb #ls051
 def open_set_table(
     seen:pd.DataFrame, # of `measure_open_set`
+    kept:float=KEPT, # share of the known clips of the other folds that the threshold keeps
 ) -> pd.DataFrame: # one row per fold and group of unknown clips
     "How well known and unknown signs are told apart, fold by fold."
     rows = []
     for fold, group in seen.groupby("fold", sort=False):
         known = group[group.group == "known"]
         elsewhere = seen[(seen.group == "known") & (seen.fold != fold)].familiarity
-        threshold = float(np.quantile(elsewhere if len(elsewhere) else known.familiarity, 1 - KEPT))
+        threshold = float(np.quantile(elsewhere if len(elsewhere) else known.familiarity, 1 - kept))
         named = known[known.familiarity >= threshold]
         for name, unknown in group[group.group != "known"].groupby("group", sort=False):
             rows.append(dict(fold=fold, unknown=name, clips=len(unknown), threshold=threshold,

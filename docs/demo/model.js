@@ -5,6 +5,8 @@ import * as ort from "./vendor/ort.wasm.min.mjs";
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
 ort.env.wasm.numThreads = 1;
 
+const SPREAD = 2; // temperature at which the familiarity is measured, see nbs/evaluation/00_prediction.ipynb
+
 // The pairs of texts in field 14 of the outermost protobuf message of an ONNX file (ModelProto.metadata_props).
 export function readMetadata(bytes) {
   const text = new TextDecoder();
@@ -61,7 +63,9 @@ export async function openModel(name, bytes) {
     const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
     const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
     // A second output of the file, the embedding, belongs in here too: for signs of one's own, and for "I do not know this sign".
-    const familiarity = highest + Math.log(scores.reduce((total, score) => total + Math.exp(score - highest), 0));
+    const spread = scores.map(score => Math.exp((score - highest) / SPREAD)), total = spread.reduce((all, each) => all + each, 0);
+    const entropy = Math.log(total) - spread.reduce((all, each, number) => all + each * (scores[number] - highest) / SPREAD, 0) / total;
+    const familiarity = 1 - entropy / Math.log(scores.length); // as `familiarity` of the package
     const known = threshold === null || familiarity >= threshold;
     return { logits: scores, guesses: guesses.slice(0, 5), known, milliseconds, frames };
   }

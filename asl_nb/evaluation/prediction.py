@@ -62,7 +62,7 @@ SPREAD = 2. # temperature at which the familiarity is measured
 def familiarity(
     logits:"np.ndarray|Tensor", # `(…, K)`, on the CPU
 ) -> np.ndarray: # `(…)`, from 0, all signs are alike, to 1, there is only one
-    "How much a clip is like those of the signs that the model was taught: one minus the entropy, as a share of its most."
+    "How much a clip is like those of taught signs: one minus the entropy, as a share of its largest value."
     values = np.asarray(logits, dtype=np.float64)/SPREAD
     values = values - values.max(-1, keepdims=True)
     weight = np.exp(values)

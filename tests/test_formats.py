@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from asl_nb.capture.conversion import write_pose
 from asl_nb.capture.keypoints import keypoints_from_clip, read_pose, write_keypoints
-from asl_nb.capture.readers import Span, read_landmarks
+from asl_nb.capture.readers import TimeSpan, read_landmarks
 from asl_nb.capture.skeletons import OPENPOSE, WHOLEBODY, clip_from_points, points_from_clip
 from asl_nb.capture.tables import read_labels
 from asl_nb.cli import app
@@ -168,10 +168,11 @@ def test_what_you_have_gives_what_the_table_says(have, typed, tmp_path, clip, mo
 
 def test_a_part_of_a_recording_is_cut_by_frames_and_by_seconds(tmp_path, clip):
     np.save(tmp_path/"clip.npy", keypoints_from_clip(clip))
-    for span, start, stop in ((Span(5, 14, True), 4, 14), (Span(5, in_frames=True), 4, None), (Span(.2, .5), 6, 15)):
+    for span, start, stop in ((TimeSpan(5, 14, True), 4, 14), (TimeSpan(5, in_frames=True), 4, None),
+                              (TimeSpan(.2, .5), 6, 15)):
         found = read_landmarks(tmp_path/"clip.npy", span=span)[0]
         np.testing.assert_array_equal(found, clip[start:stop])
-    whole, _, facts = read_landmarks(tmp_path/"clip.npy", span=Span(500, 540, True))
+    whole, _, facts = read_landmarks(tmp_path/"clip.npy", span=TimeSpan(500, 540, True))
     assert len(whole) == len(clip) and "cut already" in facts["notes"][0]
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Reading', 'IMAGE_NAME', 'VIDEO_SUFFIXES', 'KINDS', 'FROM_IMAGES', 'ReadingConfig', 'image_files', 'read_image',
-           'read_images', 'extract_folder', 'Span', 'Kind', 'kind_of', 'read_landmarks']
+           'read_images', 'extract_folder', 'TimeSpan', 'Kind', 'kind_of', 'read_landmarks']
 
 # %% ../../nbs/capture/05_readers.ipynb #c003
 import math
@@ -103,7 +103,7 @@ def extract_folder(
     return resample_clip(change_aspect(clip, aspect, inplace=True), seconds, rate)[0], None, facts
 
 # %% ../../nbs/capture/05_readers.ipynb #reader16
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     "The part of a recording in which a sign is made."
     start:float=0 # seconds; or the number of the first frame, counted from 1
     stop:float=math.inf # seconds; or the number of the last frame; infinite = the end
@@ -171,7 +171,7 @@ def _keypoints(path:Path) -> tuple[np.ndarray, dict[str, Any]]:
     "The frames of a folder."
     return read_keypoints(path), {"notes": frame_places(path, frame_files(path))[1]}
 
-def _video(path:Path, config:ReadingConfig, progress:bool, span:Span|None=None) -> Reading:
+def _video(path:Path, config:ReadingConfig, progress:bool, span:TimeSpan|None=None) -> Reading:
     "The landmarks of a video, or of a part of it."
     settings = config.frames_per_second, config.largest_side, config.mirrored
     if span is None: return extract_video(path, *settings, progress=progress)
@@ -219,7 +219,7 @@ def read_landmarks(
     config:ReadingConfig=ReadingConfig(),
     kind:str="", # a key of `KINDS`; empty = what it looks like
     progress:bool=False, # show a progress bar, where landmarks have to be found
-    span:Span|None=None, # only this part of it; None = all
+    span:TimeSpan|None=None, # only this part of it; None = all
 ) -> Reading:
     "A clip of whatever can be read. Raises `InputError` for anything else."
     path = Path(path)

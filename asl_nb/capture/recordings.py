@@ -25,8 +25,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import AfterValidator, Field
 
-from .readers import KINDS, Span, kind_of
-from .tables import Row, read_labels, rows_of, said_by_name
+from .readers import KINDS, TimeSpan, kind_of
+from .tables import LabelRow, read_labels, rows_of, said_by_name
 from ..core.content import Count, FileContent, Finite, Share, check_content
 from ..core.errors import InputError
 from ..core.files import MB, atomic_write, open_input, read_json
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     path:Path
     name:str # relative to the folder that was given
     kind:str # a key of `KINDS`
-    span:Span|None=None # the part of it that is meant; None = all
+    span:TimeSpan|None=None # the part of it that is meant; None = all
 
     @property
     def sort_key(self) -> list[tuple[int, int, str]]:
@@ -165,21 +165,21 @@ class Labelling:
     session:str="1" # a name for this round of recordings
 
     @cached_property
-    def table(self) -> dict[str, list[Row]]|None: # rows by file; None = the labels come from no table
+    def table(self) -> dict[str, list[LabelRow]]|None: # rows by file; None = the labels come from no table
         "The table of labels, read once."
         return read_labels(Path(self.sign)) if str(self.sign).lower().endswith((".csv", ".json")) else None
 
-    def rows(self, source:Source) -> list[Row]: # one, or one for each part
+    def rows(self, source:Source) -> list[LabelRow]: # one, or one for each part
         "What is known of a recording. Raises `InputError` if it is not in the table, or its name does not say it."
         if any("\ud800" <= letter <= "\udfff" for letter in source.name): # bytes that are no text, as Python keeps them
             raise InputError(f"{source.path}: its name is not UTF-8; rename it")
         if self.table is not None:
             if rows := rows_of(self.table, source.name): return rows
             raise InputError(f"{source.path}: is not in the table; add a row with file {source.name!r}")
-        if self.sign == "by-folder": return [Row(_parent(source, 1, "sign"))]
-        return [Row(_by_name(source, "sign") if self.sign == "by-name" else str(self.sign))]
+        if self.sign == "by-folder": return [LabelRow(_parent(source, 1, "sign"))]
+        return [LabelRow(_by_name(source, "sign") if self.sign == "by-name" else str(self.sign))]
 
-    def label(self, source:Source, row:Row) -> Labels:
+    def label(self, source:Source, row:LabelRow) -> Labels:
         "The labels of a recording, or of a part of it."
         participant = row.participant or self.participant
         if participant == "by-folder": participant = _parent(source, 2, "participant")
@@ -189,7 +189,7 @@ class Labelling:
 
     def parts(self, source:Source) -> list[tuple[Source, Labels]]:
         "The recording, or its parts, with their labels. Raises `InputError` if they are not known."
-        def part(row:Row) -> Source:
+        def part(row:LabelRow) -> Source:
             return source._replace(name=f"{source.name} ({row.span})", span=row.span) if row.span else source
         return [(part(row), self.label(source, row)) for row in self.rows(source)]
 

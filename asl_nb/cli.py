@@ -7,12 +7,12 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'FilesOrNone', 'WeightsFile', 'SpotterName', 'say', 'json_line', 'fault_of_path', 'Commands', 'show_version',
            'about', 'shown', 'option_of', 'training_options', 'takes_training_options', 'full_command', 'read_config',
            'write_config', 'current_option', 'train_command', 'describe_run', 'demo_command', 'plain', 'table_lines',
-           'write_csv', 'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers',
-           'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores',
-           'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command', 'synthesize_command',
-           'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend', 'explain_command',
-           'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer', 'annotate',
-           'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
+           'write_csv', 'changed_fields', 'crossval_command', 'model_and_rest', 'model_and_video',
+           'warn_of_known_signers', 'warn_if_synthetic', 'note_other_extractor', 'extractor_here', 'read_for',
+           'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command',
+           'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend',
+           'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer',
+           'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
            'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
@@ -298,6 +298,11 @@ def write_csv(path:Path|None, content:"pd.DataFrame") -> None: # None: nobody wa
     if path is None: return
     with atomic_write(path) as temporary: content.to_csv(temporary, index=False)
 
+# %% ../nbs/92_cli.ipynb #xval00
+def changed_fields(changed:Iterable[str]) -> dict[str, str]: # field -> value
+    "What --set asks for, such as epochs=20."
+    return {name: value for name, _, value in (each.partition("=") for each in changed)}
+
 # %% ../nbs/92_cli.ipynb #xval01
 @app.command("crossval")
 def crossval_command(
@@ -321,12 +326,12 @@ def crossval_command(
     from asl_nb.training.checkpoint import Interrupted
     from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
                                           note_cross_validation)
-    changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
     for path in filter(None, (table, signs)): check_output(path)
     numbers = parse_names(seeds)
     if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
-    try: results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers], changes,
+    try: results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers],
+                                  changed_fields(changed),
                                   report=lambda line: say(line, err=as_json))
     except Interrupted as interrupted:
         say(f"asl-nb: {interrupted}; nothing is lost: the same command goes on where it stopped", err=True)
@@ -442,17 +447,16 @@ def evaluate_command(
     network, classes = open_model(model)
     warn_if_synthetic(network)
     clips = load_evaluation_clips(network, data, parse_names(participants), skip_bad)
-    if report is None: result = predict_dataset(network, classes, clips).evaluate()
-    unknown = score_unknown(network, classes, clips)
+    predictions = predict_dataset(network, classes, clips)
+    result, unknown = predictions.evaluate(), score_unknown(network, predictions, clips)
     if report is not None:
-        from asl_nb.evaluation.report import make_report, write_report
+        from asl_nb.evaluation.report import report_on, write_report
         from asl_nb.training.manifest import manifest_beside
         recorded = manifest_beside(model)
         remarks = recorded.final_results.remarks if recorded and recorded.final_results else []
         if unknown: remarks = [*remarks, describe_unknown(unknown)]
-        examined = make_report(network, classes, clips, title=model.stem, remarks=remarks)
-        result, page = examined.scores, write_report(examined, report)
-        say(f"report: {page}", err=True)
+        examined = report_on(predictions, network.temperature, network.data_kind, model.stem, remarks=remarks)
+        say(f"report: {write_report(examined, report)}", err=True)
     warn_of_known_signers(model, result.per_participant)
     note_other_extractor(model, extractors_of(data))
     if as_json: return say(json_line({**result.as_dict(), "trained_on": network.data_kind,
@@ -574,8 +578,7 @@ def open_set_command(
 ) -> None:
     "Train without some signs and signers: are they noticed as unknown, and learned from a few recordings?"
     from asl_nb.training.open_set import enrolment_table, measure_open_set, open_set_table
-    changes = {name: value for name, _, value in (each.partition("=") for each in changed)}
-    seen, enrolled = measure_open_set(data, folds, out, parts, outsiders, changes, seed)
+    seen, enrolled = measure_open_set(data, folds, out, parts, outsiders, changed_fields(changed), seed)
     for table in (open_set_table(seen).set_index("fold"), enrolment_table(enrolled)):
         for line in [*table_lines(table), ""]: say(line)
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .keypoints import WRISTS, check_pose, read_array, read_pose, who_signs
-from .video import check_length, load_library
+from .video import check_length, load_library, plausible_rate
 from ..core.errors import InputError, first_line
 from ..core.files import FILE_LIMITS, read_input, read_json
 from ..data.clips import MAX_FRAMES, Picture, check_coordinates, check_picture
@@ -316,7 +316,7 @@ def read_any_pose(
     points = np.concatenate([np.asarray(pose.body.data.data, np.float32)[..., :2], trusted], -1)[:, :, known]
     size = int(pose.header.dimensions.width), int(pose.header.dimensions.height)
     clip, facts = _as_clip(path, points[:, :MOST_PEOPLE], skeleton, None if size == UNSAID else size)
-    rate = float(pose.body.fps) if 5 <= pose.body.fps <= 240 else FPS
+    rate = plausible_rate(float(pose.body.fps)) or FPS
     seconds = np.arange(len(clip))/rate
     check_length(path, seconds[-1]*(frames_per_second or 0))
     taken = np.array([*map(FrameThinner(frames_per_second), seconds)])

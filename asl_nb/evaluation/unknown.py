@@ -7,17 +7,15 @@ __all__ = ['KEPT', 'fit_threshold', 'OpenSetScores', 'open_set_scores', 'auroc',
            'describe_unknown']
 
 # %% ../../nbs/evaluation/06_unknown.ipynb #un003
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..data.datasets import ClipDataset
 from .prediction import familiarity
-from .scores import predict_logits
+from .scores import Predictions, predict_logits
 
 # %% ../../nbs/evaluation/06_unknown.ipynb #un003b
 if TYPE_CHECKING: from matplotlib.axes import Axes
@@ -90,15 +88,13 @@ def draw_familiarity(
 # %% ../../nbs/evaluation/06_unknown.ipynb #un036
 def score_unknown(
     model:Any, # an `ASLModel`, or an exported one
-    classes:Sequence[str], # its `K` signs
-    dataset:ClipDataset, # clips of signs that it knows, and of others
-) -> OpenSetScores|None: # None: there are only known signs, or only others
+    known:Predictions, # what it answered to the clips of its own signs
+    dataset:ClipDataset, # clips of these signs, and of others
+) -> OpenSetScores|None: # None: there are no others
     "How well a model tells the clips of its own signs from those of other signs."
-    known = dataset.with_classes(tuple(classes))
-    others = dataset.select(np.flatnonzero(~dataset.table().sign.isin(list(classes))))
-    if not len(known) or not len(others): return None
-    ours, theirs = predict_logits(model, known), predict_logits(model, others)
-    return open_set_scores(ours, torch.from_numpy(known.labels), theirs, model.known_threshold)
+    others = dataset.select(np.flatnonzero(~dataset.table().sign.isin(list(known.classes))))
+    if not len(others): return None
+    return open_set_scores(known.logits, known.labels, predict_logits(model, others), model.known_threshold)
 
 def describe_unknown(scores:OpenSetScores) -> str:
     "The scores in a line for a person."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.names import check_name
 from ..data.batches import collate_clips, make_loader
-from ..data.body import WRISTS, frames_seen, split_missing
+from ..data.clips import a_hand_is_seen
 from ..data.datasets import ClipDataset
 from .model import ASLModel, EmbeddingStatistics
 
@@ -90,7 +90,7 @@ def enrol(
                          "train it anew")
     if not clips: raise InputError(f"sign: {sign} has no recordings; give at least one, better three")
     for number, clip in enumerate(clips, start=1):
-        if not any(frames_seen(split_missing(torch.from_numpy(clip[None, :, [wrist]]))).any() for wrist in WRISTS):
+        if not a_hand_is_seen(clip):
             raise InputError(f"recording {number}: no hand is seen in it; record it again")
     weight, bias = imprint(model.statistics, embed_clips(model, clips))
     output = model.classifier.output

@@ -934,14 +934,17 @@ def bench_command(
     film:Annotated[Path|None, typer.Option(help="a video of a person, to measure the extraction too")]=None,
     start_up:Annotated[bool, typer.Option(
         "--start-up", help="only how soon the commands answer, beside import torch")]=False,
+    against:Annotated[str|None, typer.Option(
+        metavar="REV", help="only how much faster this build is than an earlier revision of the clone")]=None,
+    data:Annotated[str, typer.Option(help="with --against: a folder of recordings")]="synthetic",
     as_json:Json=False,
 ) -> None:
     "Measure the speed of everything, beside a plain reference."
-    from asl_nb.benchmark import (MEASUREMENTS, Measurement, measure_inspection, measure_keypoints, measure_onnx,
-                                  measure_start_up, measure_video, run_benchmark)
+    from asl_nb.benchmark import (MEASUREMENTS, Measurement, measure_against, measure_inspection, measure_keypoints,
+                                  measure_onnx, measure_start_up, measure_video, run_benchmark)
     if film is not None: check_input(film, "video") # now, not after minutes
-    if start_up:
-        table = measure_start_up()
+    if start_up or against is not None:
+        table = measure_start_up() if against is None else measure_against(against, data)
         for line in [plain(table).to_json(orient="index")] if as_json else table_lines(table): say(line)
         return
     measurements:tuple[Measurement, ...] = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints,

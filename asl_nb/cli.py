@@ -12,8 +12,9 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command',
            'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend',
            'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer',
-           'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'remove_command',
-           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'landmarker_command',
+           'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
+           'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -817,6 +818,16 @@ def convert_command(
     from asl_nb.capture.readers import ReadingConfig
     config = ReadingConfig(frames_per_second=None, mirrored=mirrored)
     for path in convert(recordings, out, config, progress=True): say(str(path))
+
+# %% ../nbs/92_cli.ipynb #landm002
+@app.command("landmarker")
+def landmarker_command(
+    file:Annotated[Path|None, typer.Argument(help=(
+        "wheel of mediapipe 0.10.14, or an official holistic_landmarker.task; not given: pip fetches the wheel"))]=None,
+) -> None:
+    "Get the models that MediaPipe needs on Python 3.13 and newer: once, 36 MB, by pip."
+    from asl_nb.capture.landmarker import install_models
+    say(f"the models are in {install_models(file, say)}")
 
 # %% ../nbs/92_cli.ipynb #c019b
 @app.command("remove")

@@ -21,8 +21,8 @@ import numpy as np
 
 from .extractor import clip_notes, draw_over, extractor_facts, load_holistic, seen_shares
 from .readers import FROM_IMAGES, Reading, ReadingConfig, read_landmarks
-from .recordings import (Labelling, Labels, Recordings, Source, clip_id, file_clips, find_sources,
-                                       left_out, only_writer)
+from .recordings import (Labelling, Labels, Recordings, Source, check_extractor, clip_id, file_clips,
+                                       find_sources, left_out, only_writer)
 from .segments import find_segments
 from .video import load_library
 from ..core.errors import InputError, readable
@@ -156,11 +156,13 @@ def _check_settings(
     "Make sure that what is there and what is to come fit together. Raises `InputError` if they do not."
     extracted = [identity for identity, record in made.known.items() if record.get("kind") != "webcam"]
     if overwrite:
+        if len(extracted) < len(made.known): check_extractor(made, facts) # takes of the recorder stay
+        else: made.extractor = None
         made.remove(extracted)
-        made.settings, made.extractor, made.faults, extracted = {}, None, {}, []
-    pairs = [(name, made.settings[name], value) for name, value in asdict(config).items() if name in made.settings]
-    if made.extractor and facts: pairs.append(("MediaPipe", made.extractor["version"], facts["version"]))
-    for name, before, now in pairs:
+        made.settings, made.faults, extracted = {}, {}, []
+    check_extractor(made, facts)
+    for name, now in asdict(config).items():
+        before = made.settings.get(name, now)
         if extracted and before != now:
             raise InputError(f"{made.folder}: was made with {name} {before}, not {now}; use the same, "
                              "give another folder, or start anew with overwrite")

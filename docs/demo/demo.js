@@ -13,6 +13,7 @@ window.demo = state; // what the tests look at and call
 function complain(error) {
   element("trouble").textContent = error instanceof Trouble ? error.message : `Something went wrong: ${error.message ?? error}`;
   element("trouble").hidden = false;
+  element("trouble").scrollIntoView({ block: "nearest" }); // on a phone it may be far above what was touched
 }
 
 const guarded = action => (...values) => Promise.resolve().then(() => action(...values)).catch(complain);
@@ -131,6 +132,7 @@ function listSigns(clip) { // the newest first; each can be played
 
 async function teach() { // the sign that is shown, or the whole clip
   const [first, stop] = part(state.clip, state.frame) ?? [], name = element("own-sign");
+  element("kept").textContent = "";
   if (!stop) throw new Trouble("Here is no sign; choose one of those found, or another clip.");
   const kept = await state.taught.teach(name.value, state.clip.frames.slice(first, stop));
   element("kept").textContent = kept ? "Kept in this browser." : "This browser keeps nothing for this page, so the sign is forgotten when it is closed.";

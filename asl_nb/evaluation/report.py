@@ -237,7 +237,7 @@ def draw_unknown(
     report:Report, # with `unknown`
     ax:Axes,
 ) -> Axes:
-    "For each threshold, the share of known signs that get a name, over the share of unknown ones; a dot for the model's."
+    "For each threshold, the share named of known signs over that of unknown ones; a dot for the model's."
     found = report.unknown or {}
     known, unknown = zip(*found["curve"])
     ax.plot(unknown, known, color="#0072B2")

@@ -59,6 +59,7 @@ def open_set_scores(
                          float(right[named].mean()) if named.any() else None,
                          float((theirs >= threshold).mean()), shares_named(ours, theirs))
 
+# %% ../../nbs/evaluation/06_unknown.ipynb #un021b
 def shares_named(
     known:np.ndarray, # `(N,)` familiarity of clips of known signs
     unknown:np.ndarray, # `(M,)` and of others

@@ -455,8 +455,8 @@ def evaluate_command(
         from asl_nb.training.manifest import manifest_beside
         recorded = manifest_beside(model)
         remarks = recorded.final_results.remarks if recorded and recorded.final_results else []
-        if unknown: remarks = [*remarks, describe_unknown(unknown)]
-        examined = report_on(predictions, network.temperature, network.data_kind, model.stem, remarks=remarks)
+        examined = report_on(predictions, network.temperature, network.data_kind, model.stem, remarks=remarks,
+                             unknown=asdict(unknown) if unknown else None)
         say(f"report: {write_report(examined, report)}", err=True)
     warn_of_known_signers(model, result.per_participant)
     note_other_extractor(model, extractors_of(data))

@@ -28,7 +28,7 @@ setup: .venv/ready ## make .venv with everything pinned, and the git hooks for n
 demo: .venv/ready ## train on the synthetic signers (about two minutes of training on two cores)
 	$(BIN)/asl-nb demo
 
-test: .venv/everything browser-files ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
+test: .venv/everything browser-files landmark-models ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) --durations=15 tests
 
@@ -46,7 +46,7 @@ mutants: .venv/everything ## put small faults into the code, and see that a less
 fuzz: .venv/everything ## damage a thousand files of every kind, and see each refused in one line or read right
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py
 
-test-slow: .venv/everything ## the long lessons and tests too
+test-slow: .venv/everything landmark-models ## the long lessons and tests too
 	timeout 3000 $(BIN)/nbdev_test --n_workers 2 --flags slow
 	$(BIN)/python -m pytest --slow $(TWO_AT_A_TIME) tests
 
@@ -54,6 +54,11 @@ test-slow: .venv/everything ## the long lessons and tests too
 .PHONY: browser-files
 browser-files:
 	if command -v npm >/dev/null; then $(MAKE) --no-print-directory -k docs/demo/vendor/ready docs/_static/vendor/ready || echo "npm fetched nothing; tests of pages are skipped"; fi
+
+# On Python 3.13 and newer MediaPipe has no models; without the index the tests that need them are skipped, and say so.
+.PHONY: landmark-models
+landmark-models: .venv/everything
+	-$(BIN)/asl-nb landmarker
 
 docs/demo/vendor/ready: docs/vendor_demo.sh docs/npm.sh
 	sh docs/vendor_demo.sh

@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -549,7 +549,7 @@ def measure_video(
     cv2, holistic = load_library("cv2"), load_holistic()
     frames = sum(1 for _ in read_video(video))
     def alone() -> None:
-        with holistic.Holistic(model_complexity=1) as extractor, open_video(Path(video)) as capture:
+        with closing(holistic()) as extractor, open_video(Path(video)) as capture:
             while (read := capture.read())[0]: extractor.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
     def ours_too() -> Any: return extract_video(video, frames_per_second=None)
     turns = take_turns({"ours": ours_too, "alone": alone}, bench.seconds, least=3)

@@ -14,9 +14,11 @@ import signal
 import sys
 import traceback
 from collections import namedtuple
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ class Kind:
     read: callable  # path -> what was read
     check: callable  # what was read -> nothing; AssertionError if it is wrong
     mutate: callable  # path, random -> what was done; the file is another afterwards
+    trains: bool = False  # whether reading goes on with a training
 
 
 # --- the process -----------------------------------------------------------------------------------------------------
@@ -660,7 +663,7 @@ KINDS = {
     "weights": Kind(make_weights, read_weights, check_answer, damage_tensors),
     "exported model": Kind(make_exported, read_weights, check_answer, damage_exported),
     "manifest": Kind(make_manifest, read_manifest, check_manifest, damage_json),
-    "checkpoint": Kind(make_checkpoint, read_checkpoint, check_run, damage_tensors),
+    "checkpoint": Kind(make_checkpoint, read_checkpoint, check_run, damage_tensors, trains=True),
     "result": Kind(make_result, read_result, check_result, damage_json),
     "configuration": Kind(make_config, read_config, check_config, damage_json),
     "record of an extraction": Kind(make_record, read_record, check_record, damage_record),
@@ -679,6 +682,26 @@ def lacking(kind):
 
 
 def size_of(path): return path.stat().st_size if path.is_file() else 0
+
+
+@cache
+def untrained():
+    """A process that never trains, to fork others from.
+
+    PyTorch built for CUDA refuses to train in a process that was forked from one that has trained, as that of the
+    tests has.
+    """
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def read_here(kind, path):
+    if KINDS[kind].trains: import_module("asl_nb.training.trainer")  # once, and not in every process
+    return in_limits(lambda: KINDS[kind].read(path), KINDS[kind].check, size_of(path))
+
+
+def read_in_limits(kind, path):
+    "What comes of reading a file of a kind, in a process of its own."
+    return untrained().submit(read_here, kind, path).result() if KINDS[kind].trains else read_here(kind, path)
 
 
 if sys.platform != "linux": raise ImportError("limits of time and memory are set as Linux does it")

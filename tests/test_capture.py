@@ -1,5 +1,6 @@
 """Videos and keypoints, good and bad: broken files, what is done again and what is not, MediaPipe on real videos."""
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from asl_nb.capture import extraction, extractor, recordings
 from asl_nb.capture.extraction import ExtractionConfig, extract, write_overlays
 from asl_nb.capture.extractor import LandmarkExtractor, clip_notes, draw_over, extract_video, frame_from, load_holistic
 from asl_nb.capture.keypoints import read_keypoints, read_pose, write_keypoints
+from asl_nb.capture.landmarker import agreement, install_models, make_models
+from asl_nb.capture.recorder import Recorder, Take, keep_take
 from asl_nb.capture.recordings import Labelling, RECORD, Recordings
 from asl_nb.capture.video import read_video, video_facts
 from asl_nb.core.errors import InputError
@@ -233,11 +236,30 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
     assert not (tmp_path/"out").exists()
 
 
-def test_mediapipe_without_holistic_names_the_version(monkeypatch):
+PROVED = {(3, 11): "0.10.14", (3, 12): "0.10.14"}.get(sys.version_info[:2], "0.10.33")
+
+
+@pytest.mark.parametrize("version", ["0.10.32", "0.10.35", "1.2.2"])
+def test_a_mediapipe_that_is_not_proved_is_refused(monkeypatch, version):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
-    sys.modules["mediapipe"].__version__ = "1.2.2"
-    with pytest.raises(InputError, match="mediapipe 1.2.2 no longer contains Holistic.*mediapipe==0.10.14"):
+    sys.modules["mediapipe"].__version__ = version
+    with pytest.raises(InputError, match=f"mediapipe {version} is not the version.*pip install mediapipe=={PROVED}"):
         load_holistic()
+
+
+def test_without_its_models_the_newer_mediapipe_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path/"data"))
+    monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
+    sys.modules["mediapipe"].__version__ = "0.10.33"
+    extractor.extractor_facts.cache_clear()
+    for question in (load_holistic, extractor.extractor_facts, LandmarkExtractor,
+                     lambda: Recorder(tmp_path/"signs", "hello", "ana")):
+        with pytest.raises(InputError, match="comes without its models; fetch them once: asl-nb landmarker$"):
+            question()
+    write_video(tmp_path/"video.mp4", ramp())
+    with pytest.raises(InputError, match="asl-nb landmarker$"):
+        extract(tmp_path/"video.mp4", tmp_path/"out", Labelling(sign="a"), progress=False)
+    assert not (tmp_path/"out").exists() and not (tmp_path/"signs").exists()
 
 
 # --- datasets --------------------------------------------------------------------------------------------
@@ -284,9 +306,23 @@ def test_other_settings_or_another_mediapipe_are_refused(videos, tmp_path, stand
     with pytest.raises(InputError, match="made with frames_per_second 30, not 15.*overwrite"):
         quietly(videos, tmp_path/"out", config=ExtractionConfig(frames_per_second=15))
     monkeypatch.setattr(extraction, "extractor_facts", lambda: {"name": "bright point", "version": "2", "models": {}})
-    with pytest.raises(InputError, match="made with MediaPipe 1, not 2"): quietly(videos, tmp_path/"out")
+    with pytest.raises(InputError, match="made with bright point 1, not bright point 2"):
+        quietly(videos, tmp_path/"out")
     done = quietly(videos, tmp_path/"out", config=ExtractionConfig(frames_per_second=15), overwrite=True)
     assert done.clips == len(list((tmp_path/"out").rglob("*.parquet"))) == 4
+
+
+def test_overwriting_spares_takes_of_another_mediapipe(videos, tmp_path, stand_in, monkeypatch):
+    "They stay, so what is added has to be of the same program."
+    take = Take("hello", extractor=lambda image: perform("hello", Signer())[0])
+    take.add(np.zeros((48, 64, 3), np.uint8), 0)
+    keep_take(tmp_path/"out", take, "anna", "1")
+    quietly(videos, tmp_path/"out")
+    before = sorted(path.name for path in (tmp_path/"out").rglob("*.parquet"))
+    monkeypatch.setattr(extraction, "extractor_facts", lambda: {"name": "bright point", "version": "2", "models": {}})
+    with pytest.raises(InputError, match="made with bright point 1, not bright point 2"):
+        quietly(videos, tmp_path/"out", overwrite=True)
+    assert sorted(path.name for path in (tmp_path/"out").rglob("*.parquet")) == before and len(before) == 5
 
 
 def test_another_dataset_is_never_touched(videos, tmp_path, stand_in):
@@ -634,7 +670,22 @@ def test_frames_are_placed_by_their_number(tmp_path):
 
 @pytest.fixture(scope="module")
 def mediapipe():
-    return pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
+    found = pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
+    try: load_holistic()
+    except InputError as error: pytest.skip(str(error))
+    return found
+
+
+@pytest.fixture(scope="module")
+def older(mediapipe):
+    if not hasattr(mediapipe, "solutions"): pytest.skip("needs the older MediaPipe, of Python 3.11 or 3.12")
+    return mediapipe
+
+
+@pytest.fixture(scope="module")
+def newer(mediapipe):
+    if hasattr(mediapipe, "solutions"): pytest.skip("needs the newer MediaPipe, of Python 3.13")
+    return mediapipe
 
 
 def real_images(name, most=20):
@@ -663,9 +714,9 @@ def test_real_videos_show_hands_and_body(mediapipe, tmp_path):
 
 @pytest.mark.slow
 @needs_videos
-def test_landmarks_are_exactly_those_of_mediapipe(mediapipe):
+def test_landmarks_are_exactly_those_of_mediapipe(older):
     images = real_images("doctor")
-    with mediapipe.solutions.holistic.Holistic(model_complexity=1) as alone:
+    with older.solutions.holistic.Holistic(model_complexity=1) as alone:
         expected = [frame_from(alone.process(image)) for image in images]
     with LandmarkExtractor() as ours: found = [ours(image) for image in images]
     np.testing.assert_array_equal(found, expected)
@@ -718,3 +769,60 @@ def test_a_killed_run_goes_on_where_it_stopped(mediapipe, tmp_path):
     assert 1 <= before < 5
     done = extract(VIDEOS, tmp_path/"out", Labelling(sign=VIDEOS/"index.csv", participant="s"), progress=False)
     assert done.kept == before and done.clips == 5 - before and len(load_folder(tmp_path/"out", progress=False)) == 5
+
+
+# --- the newer MediaPipe ---------------------------------------------------------------------------------
+
+
+MADE = "cf60b0e48c901ce0232e7dafe851ba02b01f4782dd90506c319092012ab9fb25"  # with flatbuffers of constraints.txt
+
+
+def test_the_models_are_the_same_wherever_they_are_made(older, tmp_path):
+    "Else datasets of two people could not be joined: their records hold checksums."
+    make_models(Path(older.__file__).parent/"modules", tmp_path/"made.task")
+    assert hashlib.sha256((tmp_path/"made.task").read_bytes()).hexdigest() == MADE
+    with pytest.raises(InputError, match="has its models inside"): install_models(tmp_path/"made.task")
+
+
+def test_the_models_in_place_are_those(newer):
+    path = extractor.models_path()
+    if len(extractor.read_models(path)["face_detector.tflite"]) > 100_000: pytest.skip("official models are there")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == MADE
+
+
+def test_the_newer_mediapipe_takes_images_of_any_kind(newer):
+    "In memory of any order, of another size in the middle, and so often that it is asked for the same moment twice."
+    wide, high = np.zeros((48, 64, 3), np.uint8), np.zeros((90, 30, 3), np.uint8)
+    with LandmarkExtractor(mirrored=True) as extractor:
+        for image in (wide, high, high[:, ::-1], np.asfortranarray(wide), wide[::2, ::2]):
+            assert np.isnan(extractor(image)).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + 18*b"\0", b"not a model"*50])
+def test_a_damaged_file_of_models_is_refused_in_a_line(newer, tmp_path, monkeypatch, content):
+    kept = extractor.models_path().read_bytes()
+    path = tmp_path/"holistic_landmarker.task"
+    for bad in (content, kept[:len(kept)//2], kept[:1000] + 500*b"\0" + kept[1500:]):
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match="holistic_landmarker.task: .*asl-nb landmarker$"): install_models(path)
+    assert extractor.models_path().read_bytes() == kept
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (tmp_path/"asl_nb").mkdir()
+    shutil.copy(path, extractor.models_path())
+    with pytest.raises(InputError, match="MediaPipe cannot use these models"): LandmarkExtractor()
+
+
+@needs_videos
+def test_the_face_of_the_newer_mediapipe_stays_empty_and_hands_are_found(newer):
+    with LandmarkExtractor() as extractor: clip = np.stack([extractor(image) for image in real_images("ambulancia")])
+    assert clip.shape == (20, NUM_LANDMARKS, 3) and np.isnan(clip[:, PARTS["face"]]).all()
+    assert not np.isnan(clip[:, PARTS["pose"]]).any() and np.isfinite(clip[:, [468, 522], 0]).all(1).mean() > .8
+
+
+@pytest.mark.slow
+@needs_videos
+def test_agreement_of_a_dataset_with_itself(mediapipe, tmp_path):
+    for name in "ab": quietly(VIDEOS/"msl150_ambulancia_001.mp4", tmp_path/name, Labelling(sign="a"))
+    table = agreement(tmp_path/"a", tmp_path/"b")
+    assert len(table) == 3 and (table["median"] == 0).all() and (table["95 %"] == 0).all()
+    assert (table["first"] == table["second"]).all() and table["first"].min() > .9

@@ -92,3 +92,10 @@ def test_an_invented_command_would_be_found():
 def test_make_targets_in_the_prose_exist(path):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT/"Makefile").read_text(), re.M))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", markdown(path), re.M)) <= targets
+
+
+def test_every_page_is_named_on_the_first():
+    "So that nobody has to know of a room to find it."
+    text = (ROOT/"README.md").read_text(encoding="utf-8")
+    pages = [path.relative_to(ROOT).as_posix() for path in NOTEBOOKS if path.stem != "index"]
+    assert len(pages) > 60 and [page for page in pages if f"({page})" not in text] == []

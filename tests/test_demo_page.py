@@ -17,7 +17,8 @@ from asl_nb.data.landmarks import ASPECT, change_aspect
 from asl_nb.data.synthetic import Signer, perform
 from asl_nb.evaluation.prediction import best_guesses
 from asl_nb.live.recognizer import Idle, Recognizer, SignEnded, SignStarted
-from asl_nb.network.model import ASLModel
+from asl_nb.network.enrolment import enrol
+from asl_nb.network.model import ASLModel, EmbeddingStatistics
 from asl_nb.network.weights import load_model, save_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +69,7 @@ def folder(tmp_path_factory):
     model = ASLModel(None, len(CLASSES), max_len=50, dim=16, blocks=("lstm", "conv"), points="hands_and_arms",
                      features=("place", "shape"))
     model.data_kind, model.temperature = "synthetic", .25
+    model.statistics = EmbeddingStatistics(torch.randn(16)*.01, 3., -1.)
     save_model(folder/"model.pth", model, CLASSES)
     build.write_page_data(folder/"model.pth", folder/"data")
     return folder
@@ -239,7 +241,68 @@ def test_a_model_of_ones_own(page, folder, tmp_path):
     wait_for_answer(page, "demo.model.classes.length === 2")
     check(page, (other, signs), np.fromfile(folder/"data"/"clip0.f32", "<f4").reshape(-1, 543, 3))
     assert page.text_content("#signs") == "böse, über" and page.inner_text("#model").startswith("other.onnx")
+    assert not page.is_visible("#teach")  # it does not say what its embeddings are like
     assert not page.is_visible("#warning")
+
+
+def teach(page, sign, more):
+    "Teach the page the clip that it shows."
+    page.fill("#own-sign", sign)
+    page.click("#teach-it")
+    wait_for_answer(page, more)
+
+
+def test_a_sign_that_it_is_taught(page, folder, model, tmp_path):
+    "The same row as Python's, kept when the page is closed, and forgotten when asked."
+    clips = [np.fromfile(folder/"data"/f"clip{number}.f32", "<f4").reshape(-1, 543, 3) for number in range(3)]
+    for count in (1, 2):
+        page.select_option("#clips", str(count - 1))
+        wait_for_answer(page, f"demo.clip.sign === {json.dumps(CLASSES[count - 1])}")
+        teach(page, " mine ", f"demo.model.added.length && demo.taught.counts[0].count === {count}")
+        check(page, enrol(model[0], model[1], "mine", clips[:count]), clips[count - 1])
+    assert page.inner_text("#own-signs").split() == ["mine", "2", "recordings", "Forget"]
+    assert "Kept" in page.inner_text("#kept") and page.text_content("#signs").endswith("bye, mine")
+    page.select_option("#clips", label="4 signs in a row")
+    wait_for_answer(page, "demo.clip.signs")
+    assert all(len(sign["logits"]) == 9 for sign in page.evaluate("demo.clip.signs"))
+    page.reload()
+    wait_for(page, "window.demo?.ready")
+    page.select_option("#clips", "2")
+    wait_for_answer(page, f"demo.clip.sign === {json.dumps(CLASSES[2])}")
+    check(page, enrol(model[0], model[1], "mine", clips[:2]), clips[2])
+    page.click("text=Forget")
+    wait_for_answer(page, "!demo.model.added.length")
+    check(page, model, clips[2])
+    assert page.evaluate("Object.values(localStorage)") == ["{}"]
+
+
+@pytest.mark.parametrize("sign, clip, message", [
+    ("hello", None, "hello is known already"), ("  ", None, "Give the sign a name"),
+    ("mine", np.full((5, 543, 3), np.nan), "No hand is seen")])
+def test_what_cannot_be_taught(page, tmp_path, sign, clip, message):
+    if clip is not None:
+        build.write_clip_json(tmp_path/"mine.json", clip)
+        page.set_input_files("#file", tmp_path/"mine.json")
+        wait_for_answer(page, "demo.clip.sign === 'mine.json'")
+    page.fill("#own-sign", sign)
+    page.click("#teach-it")
+    wait_for(page, "!document.getElementById('trouble').hidden")
+    assert message in page.inner_text("#trouble") and page.evaluate("demo.model.added.length") == 0
+
+
+def test_damaged_signs_of_ones_own_are_left_out(page):
+    row = [.5]*16
+    content = {"whole": [row], "short": [row[1:]], "none": [], "hello": [row], "text": "x", "words": [["x"]*16]}
+    page.evaluate("text => localStorage.setItem(demo.taught.place, text)", json.dumps(content))
+    page.reload()
+    wait_for(page, "window.demo?.ready")
+    assert page.evaluate("demo.taught.counts") == [{"sign": "whole", "count": 1}]
+    for text in ("{", "null", "[1]"):
+        page.evaluate("text => localStorage.setItem(demo.taught.place, text)", text)
+        page.reload()
+        wait_for(page, "window.demo?.ready")
+        assert page.evaluate("demo.taught.counts") == [] and not page.is_visible("#trouble")
+    wait_for_answer(page)
 
 
 @pytest.mark.parametrize("content, message", [

@@ -90,6 +90,9 @@ def test_the_file_answers_like_the_model(pair, lengths, seed, missing, left):
     landmarks, lengths = torch.from_numpy(clips.astype(np.float32)), torch.tensor(lengths)
     with torch.inference_mode():
         torch.testing.assert_close(exported(landmarks, lengths), model(landmarks, lengths), atol=LOGIT_BOUND, rtol=0)
+        found = exported.session.run(["embeddings"], {"landmarks": landmarks.numpy(), "lengths": lengths.numpy()})[0]
+        embeddings = model.classifier.embed(*model.encode(landmarks, lengths))
+        torch.testing.assert_close(torch.from_numpy(found), embeddings, atol=LOGIT_BOUND, rtol=0)
 
 
 @pytest.mark.parametrize("aspect", [16/9, 1, 3/4, 9/16, 4/3])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz import fuzz
-from hostile import KINDS, clip_of, in_limits, judge, lacking, make_dataset, make_manifest, size_of, write_frames
+from hostile import KINDS, clip_of, in_limits, judge, lacking, make_dataset, make_manifest, read_in_limits, write_frames
 from typer.testing import CliRunner
 
 from asl_nb.cli import app
@@ -40,11 +40,6 @@ def good(tmp_path):
     return make
 
 
-def read(kind, path):
-    "What comes of reading a file of a kind."
-    return in_limits(lambda: KINDS[kind].read(path), KINDS[kind].check, size_of(path))
-
-
 def refused(outcome, *parts):
     "The one line with which a file was refused; it holds all of the parts."
     assert outcome.kind == "refused", "\n".join(outcome[:2])
@@ -64,7 +59,7 @@ def asl_nb(*words):
 
 @pytest.mark.parametrize("kind", READ)
 def test_a_good_file_is_read(good, kind):
-    outcome = read(kind, good(kind))
+    outcome = read_in_limits(kind, good(kind))
     assert outcome.kind == "right", outcome.detail
 
 
@@ -79,14 +74,14 @@ def test_another_thing_in_its_place_is_refused(good, kind, what):
     elif what == "huge":
         with open(path, "wb") as file: file.truncate(5*10**12) # a hole: no disk is filled
     else: path.write_text("" if what == "empty" else "Not at all what it should be.\n"*3)
-    refused(read(kind, path))
+    refused(read_in_limits(kind, path))
 
 
 @pytest.mark.parametrize("kind", AS_JSON)
 def test_brackets_within_brackets_are_refused(good, kind):
     path = good(kind)
     path.write_text("["*200_000)
-    refused(read(kind, path), "nested too deeply")
+    refused(read_in_limits(kind, path), "nested too deeply")
 
 
 @pytest.mark.parametrize("kind", READ)
@@ -130,7 +125,7 @@ def test_a_checkpoint_names_no_place_to_write(good, name):
     content["name"] = name
     torch.save(content, path)
     before = sorted(path.parent.parent.rglob("*"))
-    refused(read("checkpoint", path), "name")
+    refused(read_in_limits("checkpoint", path), "name")
     assert sorted(path.parent.parent.rglob("*")) == before and not list(Path("/tmp").glob("asl_nb_outside*"))
 
 
@@ -146,7 +141,7 @@ def test_an_exported_model_reads_no_other_file(good, monkeypatch):
     weight.ClearField("raw_data")
     path.write_bytes(model.SerializeToString())
     monkeypatch.chdir(path.parent) # where it would be read from
-    refused(read("exported model", path), "another file")
+    refused(read_in_limits("exported model", path), "another file")
 
 
 # --- memory and time that a file asks for ----------------------------------------------------------------------------
@@ -160,7 +155,7 @@ def test_settings_ask_for_too_much(good, name, value):
     content = torch.load(path, weights_only=True)
     content["settings"] = dict(content["settings"]) | {name: value}
     torch.save(content, path)
-    outcome = read("weights", path)
+    outcome = read_in_limits("weights", path)
     refused(outcome)
     assert outcome.memory < 10**8 and outcome.seconds < 2
 
@@ -172,7 +167,7 @@ def test_weights_that_unpack_to_more_are_refused(good):
         for name in source.namelist(): target.writestr(name, source.read(name))
         target.writestr(f"{source.namelist()[0].split('/')[0]}/data/9999", bytes(5*10**7))
     path.write_bytes(packed.getvalue())
-    refused(read("weights", path))
+    refused(read_in_limits("weights", path))
 
 
 @pytest.mark.parametrize("kind", ["rows", "frames"])
@@ -186,7 +181,7 @@ def test_a_clip_has_so_many_frames(tmp_path, kind):
     xyz = [pa.array(np.zeros(rows, np.float32))]*3
     pq.write_table(pa.table([frame, part, number, *xyz], ["frame", "type", "landmark_index", "x", "y", "z"]),
                    tmp_path/"clip.parquet")
-    outcome = read("clip", tmp_path/"clip.parquet")
+    outcome = read_in_limits("clip", tmp_path/"clip.parquet")
     refused(outcome, "10,000")
     assert outcome.memory < 3*10**8
 
@@ -198,7 +193,7 @@ def test_a_pose_file_asks_for_millions_of_frames(good, rate):
     pose = Pose.read(path.read_bytes())
     pose.body.fps = rate
     with open(path, "wb") as file: pose.write(file)
-    outcome = read(".pose", path)
+    outcome = read_in_limits(".pose", path)
     assert outcome.kind == "right" and outcome.memory < 3*10**8 # no camera's rate: taken as 30, and noted
     from asl_nb.capture.keypoints import read_pose
     clip, _, facts = read_pose(path)
@@ -218,7 +213,7 @@ def test_a_packed_index_with_moved_lengths(good):
     summary = json.loads(path.with_name("store.json").read_text())
     summary["index"] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     path.with_name("store.json").write_text(json.dumps(summary))
-    refused(read("packed store", path))
+    refused(read_in_limits("packed store", path))
 
 
 def change(path, *place, value):
@@ -238,7 +233,7 @@ def change(path, *place, value):
 def test_a_manifest_with_nonsense(good, place, value):
     path = good("manifest")
     change(path, *place, value=value)
-    refused(read("manifest", path), place[-1])
+    refused(read_in_limits("manifest", path), place[-1])
 
 
 # --- answers that are not right --------------------------------------------------------------------------------------
@@ -273,7 +268,7 @@ def set_weight(part, value):
 def test_weights_that_would_answer_nonsense(good, change):
     path = good("weights")
     damaged_weights(path, change)
-    refused(read("weights", path))
+    refused(read_in_limits("weights", path))
 
 
 def moment(name, number):
@@ -300,7 +295,7 @@ def test_a_checkpoint_with_impossible_numbers(good, change, field):
     content = torch.load(path, weights_only=True)
     change(content)
     torch.save(content, path)
-    refused(read("checkpoint", path), field)
+    refused(read_in_limits("checkpoint", path), field)
 
 
 def test_moments_of_the_optimiser_may_be_larger_than_weights(good):
@@ -309,7 +304,7 @@ def test_moments_of_the_optimiser_may_be_larger_than_weights(good):
     content = torch.load(path, weights_only=True)
     moment("exp_avg_sq", 1e9)(content)
     torch.save(content, path)
-    assert read("checkpoint", path).kind == "right"
+    assert read_in_limits("checkpoint", path).kind == "right"
 
 
 @pytest.mark.parametrize("share", [.2, .5, .8])
@@ -321,7 +316,7 @@ def test_one_changed_byte_in_the_weights(good, share):
     weight = large[int(share*len(large))].numpy().tobytes() # between weights, the file has padding that means nothing
     content[content.index(weight) + len(weight)//2] ^= 1
     path.write_bytes(content)
-    refused(read("weights", path), "is damaged")
+    refused(read_in_limits("weights", path), "is damaged")
 
 
 @pytest.mark.parametrize(("name", "value"), [("temperature", "1e-300"), ("temperature", "nan"),
@@ -333,7 +328,7 @@ def test_an_exported_model_with_other_metadata(good, name, value):
     model = onnx.load(path)
     next(entry for entry in model.metadata_props if entry.key == name).value = value
     path.write_bytes(model.SerializeToString())
-    refused(read("exported model", path))
+    refused(read_in_limits("exported model", path))
 
 
 def test_an_exported_model_that_answers_nothing_finite(good):
@@ -344,7 +339,7 @@ def test_an_exported_model_that_answers_nothing_finite(good):
         if weight.data_type == onnx.TensorProto.FLOAT and len(weight.dims) == 2:
             weight.raw_data = np.full(weight.dims, np.nan, np.float32).tobytes()
     path.write_bytes(model.SerializeToString())
-    refused(read("exported model", path))
+    refused(read_in_limits("exported model", path))
 
 
 # --- recordings that cannot be what they should be -------------------------------------------------------------------
@@ -365,7 +360,7 @@ def written(path, clip):
 
 @pytest.mark.parametrize("factor", [1e30, 1920, [1920, 1080, 1], [640, 480, 640]])
 def test_a_clip_in_pixels(tmp_path, factor):
-    refused(read("clip", written(tmp_path/"clip.parquet", clip_of()*factor)), "image")
+    refused(read_in_limits("clip", written(tmp_path/"clip.parquet", clip_of()*factor)), "image")
 
 
 @pytest.mark.parametrize("seen", [0, 1])
@@ -401,7 +396,7 @@ def test_a_table_that_numbers_its_signers(good):
 def test_key_points_in_pixels(tmp_path, factor):
     folder = write_frames(tmp_path/"frames")
     for path in folder.glob("*.npy"): np.save(path, np.load(path).astype(np.float64)*factor)
-    refused(read("key points", folder/"0.npy"), "coordinate")
+    refused(read_in_limits("key points", folder/"0.npy"), "coordinate")
 
 
 def test_an_extraction_whose_only_source_failed(good):
@@ -420,7 +415,7 @@ def test_a_store_that_was_changed(good, clip):
     content = bytearray(data.read_bytes())
     content[128 + (len(content) - 128)*clip//6 + 1000] ^= 1
     data.write_bytes(content)
-    refused(read("packed store", path), "damaged")
+    refused(read_in_limits("packed store", path), "damaged")
     code, _, error = asl_nb("pack", path.parent, "--verify")
     assert code == 2 and "damaged" in error and len(error.splitlines()) == 1, error
 
@@ -437,7 +432,7 @@ def test_a_whole_store_is_verified(good):
 def test_a_sign_map_with_nonsense(good, content):
     path = good("sign map")
     path.write_text(content)
-    refused(read("sign map", path), "sign_to_prediction_index_map.json")
+    refused(read_in_limits("sign map", path), "sign_to_prediction_index_map.json")
 
 
 @pytest.mark.parametrize("change", [
@@ -449,13 +444,13 @@ def test_a_sign_map_with_nonsense(good, content):
 def test_a_table_with_nonsense(good, change):
     path = good("table")
     path.write_text(change(path.read_text()))
-    refused(read("table", path), "train.csv")
+    refused(read_in_limits("table", path), "train.csv")
 
 
 def test_a_table_that_is_not_text(good):
     path = good("table")
     path.write_bytes(path.read_bytes().replace(b"ana", b"\xe9\xff"))
-    refused(read("table", path), "train.csv")
+    refused(read_in_limits("table", path), "train.csv")
 
 
 # --- what reaches the terminal, and pages ----------------------------------------------------------------------------
@@ -500,7 +495,7 @@ def test_a_good_run_is_not_suspected(tmp_path):
         whole = path.read_bytes()
         KINDS[kind].mutate(path, random.Random(1))
         path.write_bytes(whole)
-        assert read(kind, path).kind == "right"
+        assert read_in_limits(kind, path).kind == "right"
 
 
 # --- every path of every command -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 import errno
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from asl_nb.evaluation.calibration import (TEMPERATURES, at_coverages, calibrati
 from asl_nb.evaluation.prediction import best_guesses
 from asl_nb.evaluation.report import make_report, report_on, share_without_hands, write_report
 from asl_nb.evaluation.scores import Predictions, confusion_counts, evaluate, predict_dataset, signer_bootstrap_ci
+from asl_nb.evaluation.unknown import open_set_scores
 from asl_nb.network.model import ASLModel
 
 SIGNS = ("hello", "please", "mom", "dad", "go")
@@ -206,6 +207,19 @@ def test_signs_that_the_model_does_not_know(tmp_path):
     page, numbers = written(report, tmp_path)
     assert "mom (1), dad (1), go (2)" in "".join(page.texts) and "broken.parquet: <empty>" in "".join(page.texts)
     with pytest.raises(InputError, match="known to the model"): make_report(model, ("a", "b", "c"), dataset)
+
+
+def test_how_unknown_signs_are_told_apart_is_a_curve(tmp_path):
+    known, labels = torch.randn(40, 4)*3, torch.arange(40) % 4
+    found = asdict(open_set_scores(known, labels, torch.randn(30, 4), threshold=.2))
+    plain_page = report_on(make_predictions([1, 2], ["ana"]*2))
+    report = replace(plain_page, unknown=found)
+    page, numbers = written(report, tmp_path)
+    assert numbers["unknown"] == report.as_dict()["unknown"] and len(numbers["unknown"]["curve"]) == 51
+    text = "".join(page.texts)
+    assert f"{found['false_names']:.1%} of them get a name" in " ".join(text.split())
+    assert f"{found['named']:.1%} of the known ones do" in " ".join(text.split())
+    assert (tmp_path/"unknown.png").is_file() and "unknown" not in module.draw_figures(plain_page)
 
 
 def test_a_full_disk_leaves_the_old_report_as_it_was(predictions, tmp_path, monkeypatch):

@@ -21,8 +21,8 @@ import numpy as np
 import traitlets
 
 from .extraction import ExtractionConfig
-from .extractor import LandmarkExtractor, clip_notes, extractor_facts, load_holistic, seen_shares
-from .recordings import Labels, Recordings, clip_id, file_clips, only_writer
+from .extractor import LandmarkExtractor, clip_notes, extractor_facts, seen_shares
+from .recordings import Labels, Recordings, check_extractor, clip_id, file_clips, only_writer
 from .video import decode_image, load_library
 from ..core.errors import InputError
 from ..core.names import parse_names
@@ -90,7 +90,9 @@ def keep_take(
         raise InputError("nobody was in the image; record once more, from the hips up, in good light")
     identity = clip_id(clip)
     made.settings = made.settings or asdict(ExtractionConfig())
-    if made.extractor is None and isinstance(take.extractor, LandmarkExtractor): made.extractor = extractor_facts()
+    if isinstance(take.extractor, LandmarkExtractor):
+        check_extractor(made, extractor_facts())
+        made.extractor = extractor_facts()
     with only_writer(made.folder):
         source = f"webcam {time.strftime('%Y-%m-%d %H:%M:%S')}"
         clips = file_clips(made.folder, identity, participant, clip, [slice(0, len(clip))], take.picture)
@@ -404,7 +406,7 @@ class Recorder:
         **more:Any, # `session` and `extractor` of `RecordingSession`
     ) -> None:
         self.recording = RecordingSession(dataset, signs, participant, **more)
-        if self.recording.extractor is LandmarkExtractor: load_holistic()
+        if self.recording.extractor is LandmarkExtractor: check_extractor(Recordings(dataset), extractor_facts())
         names, counts = self.recording.signs, self.recording.counts()
         self.widget = _widget_class()(signs=names, sign=names[0], counts=counts, lines=BODY_LINES,
                                       seconds=float(seconds), countdown=int(countdown))

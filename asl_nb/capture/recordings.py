@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEEPEST', 'CLIPS', 'Source', 'clip_id', 'common_folder', 'find_sources', 'left_out', 'Labels', 'Labelling',
            'FiledClip', 'FiledRecording', 'FiledSettings', 'FiledExtractor', 'ExtractionRecord', 'leads_inside',
-           'Recordings', 'write_record', 'file_clips', 'only_writer']
+           'Recordings', 'write_record', 'file_clips', 'only_writer', 'check_extractor']
 
 # %% ../../nbs/capture/08_recordings.ipynb #c003
 import hashlib
@@ -33,7 +33,7 @@ from ..core.files import MB, atomic_write, open_input, read_json
 from ..core.names import Name, fault_of_name
 from ..data.clips import Picture, write_clip
 from ..data.landmarks import ASPECT, change_aspect
-from ..data.layout import RECORD, SIGN_MAP, TABLE
+from ..data.layout import RECORD, SIGN_MAP, TABLE, extractor_line
 
 # %% ../../nbs/capture/08_recordings.ipynb #c066
 class Source(NamedTuple):
@@ -363,3 +363,15 @@ def only_writer(folder:Path) -> Iterator[None]:
         raise InputError(f"{folder}: another extraction is writing here; wait for it, or give another folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+
+# %% ../../nbs/capture/08_recordings.ipynb #record09
+def check_extractor(
+    made:Recordings,
+    facts:dict[str, Any]|None, # of the program that finds landmarks now; None = none does
+) -> None:
+    "Raise `InputError` if a dataset has landmarks of another program."
+    if not (made.known and made.extractor and facts): return
+    before, now = extractor_line(made.extractor), extractor_line(facts)
+    if before != now:
+        raise InputError(f"{made.folder}: was made with {before}, not {now}; use the same, "
+                         "give another folder, or start anew with overwrite")

@@ -30,7 +30,7 @@ FILE_LIMITS = { # kind of file -> bytes it may have
     "record": 64*MB, "result": 128*MB, "weights": 1000*MB, "checkpoint": 4000*MB, "exported model": 250*MB,
     "spotter": 64*MB, "store summary": MB, "store index": 1000*MB, "packed clips": 10**15, "key points": MB//10,
     "key point clip": 256*MB, "frame of OpenPose": MB, "image": 64*MB,
-    "pose": 128*MB, "video": 10**12}
+    "pose": 128*MB, "video": 10**12, "landmark model": 64*MB, "wheel": 128*MB}
 
 def check_input(
     path:str|os.PathLike[str],

@@ -277,6 +277,7 @@ def check_session(
         raise InputError(f"{path}: its format is {found!r}, not {ONNX_FORMAT!r}; {RENEW}, or install a matching asl_nb")
     called = [(each.name, each.type, len(each.shape)) for each in (*session.get_inputs(), *session.get_outputs())]
     wanted = [("landmarks", "tensor(float)", 4), ("lengths", "tensor(int64)", 1), ("logits", "tensor(float)", 2)]
+    if called[3:] == [("embeddings", "tensor(float)", 2)]: wanted += called[3:] # files of earlier versions have none
     left_out = [(each.name, each.type, each.shape) for each in session.get_overridable_initializers()]
     if left_out not in ([], [("aspect", "tensor(float)", [])]): called += left_out # files of earlier versions have none
     if called != wanted: raise InputError(f"{path}: its inputs and outputs are {called}, not {wanted}; {RENEW}")

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAGE_TEMPLATE', 'share_without_hands', 'Bin', 'accuracy_in_bins', 'quantile_edges', 'ConfusedPair', 'confused_pairs',
            'Report', 'plain', 'tested_on', 'report_on', 'make_report', 'signers_height', 'draw_signers', 'draw_bins',
-           'frames_text', 'share_text', 'most_confused_signs', 'matrix_size', 'draw_figures', 'animate_clip',
-           'animate_pairs', 'data_uri', 'worst_first', 'bins_text', 'render_page', 'write_report']
+           'frames_text', 'share_text', 'draw_unknown', 'most_confused_signs', 'matrix_size', 'draw_figures',
+           'animate_clip', 'animate_pairs', 'data_uri', 'worst_first', 'bins_text', 'render_page', 'write_report']
 
 # %% ../../nbs/evaluation/04_report.ipynb #c003
 import json
@@ -126,6 +126,7 @@ class Report:
     selective:list[dict[str, Any]] # threshold, coverage, accuracy
     by_signer:float # mean of the signers' top-1
     remarks:list[str] # what the training run said of itself
+    unknown:dict[str, Any]|None # how clips of other signs were told apart; None: there are none
     predictions:Predictions = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]: # what becomes report.json
@@ -157,6 +158,7 @@ def report_on(
     title:str="Sign recognition report",
     most_pairs:int=6, # confused pairs to show clips of
     remarks:Sequence[str]=(), # of the training run, for a person
+    unknown:dict[str, Any]|None=None, # `OpenSetScores` as a dictionary, if there are clips of other signs
 ) -> Report:
     "Put together what predictions tell about a model."
     logits, labels, dataset = predictions.logits, predictions.labels, predictions.dataset
@@ -177,7 +179,7 @@ def report_on(
                      for name, each in temperatures.items()},
         selective=at_coverages(selective_accuracy(logits, labels, temperature)).to_dict("records"),
         by_signer=float(np.mean([score.top1 for score in scores.per_participant.values()])), remarks=list(remarks),
-        predictions=predictions)
+        unknown=unknown, predictions=predictions)
 
 # %% ../../nbs/evaluation/04_report.ipynb #c200
 def make_report(
@@ -230,6 +232,20 @@ def frames_text(low:float, high:float) -> str: return f"{low:.0f}–{high:.0f}" 
 def share_text(low:float, high:float) -> str:
     return f"{low:.0%}–{high:.0%}" if f"{low:.0%}" != f"{high:.0%}" else f"{low:.0%}"
 
+# %% ../../nbs/evaluation/04_report.ipynb #unk1
+def draw_unknown(
+    report:Report, # with `unknown`
+    ax:Axes,
+) -> Axes:
+    "For each threshold, the share named of known signs over that of unknown ones; a dot for the model's."
+    found = report.unknown or {}
+    known, unknown = zip(*found["curve"])
+    ax.plot(unknown, known, color="#0072B2")
+    ax.plot(found["false_names"], found["named"], "o", color="#D55E00", label="the model's threshold")
+    ax.set(xlim=(-.02, 1.02), ylim=(-.02, 1.02), xlabel="named of the unknown signs", ylabel="named of the known signs")
+    ax.legend(loc="lower right", fontsize=8)
+    return ax
+
 # %% ../../nbs/evaluation/04_report.ipynb #c029
 def most_confused_signs(
     report:Report,
@@ -259,6 +275,7 @@ def draw_figures(
                                                    "share of frames without hands")),
         "reliability": ((4, 4), lambda ax: draw_reliability(logits, labels, report.temperature, ax=ax)),
         "selective": ((4.6, 2.6), lambda ax: draw_selective(selective, ax))}
+    if report.unknown: plans["unknown"] = (4, 3), lambda ax: draw_unknown(report, ax)
     figures = {}
     for name, (size, draw) in plans.items():
         figure, stream = Figure(figsize=size, dpi=140, layout="constrained"), BytesIO()

@@ -1,17 +1,19 @@
 // The page: camera, videos and clips go in, the exported model says what they are. What it needs lies beside it; see build.py.
-import { ASPECT, changeAspect, joined, PARTS, POINTS, Trouble } from "./landmarks.js";
+import { OwnSigns } from "./enrolment.js";
+import { ASPECT, changeAspect, PARTS, POINTS, Trouble } from "./landmarks.js";
 import { openModel } from "./model.js";
 import { Recognizer } from "./recognizer.js";
 import { LearnedSpotter } from "./spotter.js";
 
 const MOST_FRAMES = 3000, TRAIL = 14, LONGEST_SIDE = 640, GUESS_EVERY = .3, FEW_IMAGES = 8;
 const element = id => document.getElementById(id), percent = share => `${(100 * share).toFixed(1)} %`;
-const state = { about: null, model: null, weights: null, landmarker: null, watching: null, clip: null, own: {}, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
+const state = { about: null, model: null, taught: null, weights: null, landmarker: null, watching: null, clip: null, own: {}, frame: 0, playing: false, asked: 0, answered: 0, busy: false };
 window.demo = state; // what the tests look at and call
 
 function complain(error) {
   element("trouble").textContent = error instanceof Trouble ? error.message : `Something went wrong: ${error.message ?? error}`;
   element("trouble").hidden = false;
+  element("trouble").scrollIntoView({ block: "nearest" }); // on a phone it may be far above what was touched
 }
 
 const guarded = action => (...values) => Promise.resolve().then(() => action(...values)).catch(complain);
@@ -35,10 +37,13 @@ async function bundled({ sign, file, frames, frames_per_second, stream }) {
   const landmarks = new Float32Array(await fetched(`data/${file}`, "arrayBuffer"));
   if (landmarks.length !== frames * POINTS * 3) throw new Trouble(`data/${file} has the wrong length; run docs/demo/build.py again.`);
   const clip = asClip(sign, frames_per_second, landmarks);
-  if (!stream) return clip;
+  return stream ? { ...clip, signs: await signsIn(clip) } : clip;
+}
+
+async function signsIn({ frames }) {
   const recognizer = newRecognizer(), events = [];
-  for (const { frame, seconds } of clip.frames) events.push(...await recognizer.next(frame, seconds, ASPECT));
-  return { ...clip, signs: [...events, ...await recognizer.finish()].filter(each => each.kind === "end") };
+  for (const { frame, seconds } of frames) events.push(...await recognizer.next(frame, seconds, ASPECT));
+  return [...events, ...await recognizer.finish()].filter(each => each.kind === "end");
 }
 
 async function readClip(file) {
@@ -78,7 +83,7 @@ async function recognise() {
   try {
     while (state.answered < state.asked) {
       const question = state.asked, { model, clip, frame } = state, [first, stop] = part(clip, frame) ?? [];
-      state.answer = stop ? await model.ask(joined(clip.frames.slice(first, frame + 1)), frame + 1 - first) : null;
+      state.answer = stop ? await model.ask(clip.frames.slice(first, frame + 1)) : null;
       if (state.answer) report(state.answer, stop - first);
       else say("no sign here", clip.signs.length ? "choose one of those found" : "nobody signs in this clip, or not long enough");
       state.answered = question;
@@ -119,6 +124,39 @@ function listSigns(clip) { // the newest first; each can be played
     button.append(...[`${(each.start - clip.began).toFixed(1)} s`, named(each), each.sign ? percent(each.guesses[0].share) : each.why].map(text => Object.assign(document.createElement("span"), { textContent: text })));
     button.addEventListener("click", () => playSign(each));
     row.append(button);
+    return row;
+  }));
+}
+
+// --- Signs of one's own: see enrolment.js ---
+
+async function teach() { // the sign that is shown, or the whole clip
+  const [first, stop] = part(state.clip, state.frame) ?? [], name = element("own-sign");
+  element("kept").textContent = "";
+  if (!stop) throw new Trouble("Here is no sign; choose one of those found, or another clip.");
+  const kept = await state.taught.teach(name.value, state.clip.frames.slice(first, stop));
+  element("kept").textContent = kept ? "Kept in this browser." : "This browser keeps nothing for this page, so the sign is forgotten when it is closed.";
+  await taughtAnew();
+}
+
+async function taughtAnew() { // the model has other signs: list them, and ask again about the clip that is shown
+  element("trouble").hidden = true;
+  listModelSigns();
+  const { clip } = state;
+  if (clip?.signs) { clip.signs = await signsIn(clip); listSigns(clip); }
+  if (clip && clip === state.clip) show(state.frame);
+}
+
+function listModelSigns() {
+  const { classes, added } = state.model, { counts, possible } = state.taught;
+  element("sign-count").textContent = `${classes.length + added.length} signs`;
+  element("signs").textContent = [...classes, ...counts.map(each => each.sign)].map(sign => sign.replaceAll("_", " ")).join(", ");
+  element("teach").hidden = !possible;
+  element("own-signs").replaceChildren(...counts.map(({ sign, count }) => {
+    const row = document.createElement("li"), button = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: "Forget" });
+    button.setAttribute("aria-label", `Forget ${sign}`);
+    button.addEventListener("click", guarded(() => { state.taught.forget(sign); element("kept").textContent = `${sign} is forgotten.`; return taughtAnew(); }));
+    row.append(...[sign, count === 1 ? "1 recording" : `${count} recordings`].map(text => Object.assign(document.createElement("span"), { textContent: text })), button);
     return row;
   }));
 }
@@ -304,7 +342,7 @@ function hear(event, clip) {
 
 function begin(stop, mirrored) {
   state.watching = stop;
-  for (const id of ["camera", "record", "file", "clips", "play", "frame"]) element(id).disabled = true;
+  for (const id of ["camera", "record", "file", "clips", "play", "frame", "teach-it"]) element(id).disabled = true;
   element("stop").hidden = false;
   document.body.classList.add("watching");
   element("stage").classList.toggle("mirrored", mirrored);
@@ -314,7 +352,7 @@ function begin(stop, mirrored) {
 
 function finish() {
   state.watching = null;
-  for (const id of ["camera", "record", "file", "clips"]) element(id).disabled = false;
+  for (const id of ["camera", "record", "file", "clips", "teach-it"]) element(id).disabled = false;
   for (const id of ["stop", "caption"]) element(id).hidden = true;
   document.body.classList.remove("watching");
   element("stage").classList.remove("mirrored");
@@ -344,10 +382,12 @@ function chooseOwn(name, clip) {
 
 async function useModel(name, bytes) {
   state.model = await openModel(name, bytes);
-  const { classes, size, synthetic } = state.model;
-  element("model").textContent = `${state.model.name}, ${(size / 1e6).toFixed(1)} MB`;
-  element("sign-count").textContent = `${classes.length} signs`;
-  element("signs").textContent = classes.map(sign => sign.replaceAll("_", " ")).join(", ");
+  const { size, synthetic } = state.model;
+  let storage = null;
+  try { storage = localStorage; } catch { /* forbidden here: signs of one's own live as long as the page */ }
+  state.taught = new OwnSigns(state.model, storage);
+  element("model").textContent = `${name}, ${(size / 1e6).toFixed(1)} MB`;
+  listModelSigns();
   element("warning").hidden = !synthetic;
   element("origin").textContent = ""; // known of the page's own model only
   if (state.clip) show(state.frame);
@@ -384,6 +424,7 @@ function listen() {
   element("camera").addEventListener("click", guarded(watchCamera));
   element("record").addEventListener("click", guarded(recordCamera));
   element("stop").addEventListener("click", () => state.watching?.abort());
+  element("teach").addEventListener("submit", event => { event.preventDefault(); guarded(teach)(); });
   addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
   addEventListener("dragleave", () => document.body.classList.remove("dropping"));
   addEventListener("drop", event => { event.preventDefault(); document.body.classList.remove("dropping"); guarded(take)(event.dataTransfer.files[0]); });
@@ -398,7 +439,7 @@ async function start() {
   element("origin").textContent = about.origin;
   const select = element("clips");
   select.replaceChildren(...about.clips.map(({ sign }, number) => new Option(sign, number)));
-  for (const id of ["clips", "camera", "record"]) element(id).disabled = false;
+  for (const id of ["clips", "camera", "record", "teach-it"]) element(id).disabled = false;
   choose(await bundled(about.clips[0]));
   state.ready = true;
 }

@@ -1,5 +1,6 @@
 // An exported model: its metadata, and its answers. See nbs/90_export.ipynb, which writes both.
-import { POINTS, Trouble } from "./landmarks.js";
+import { dot } from "./enrolment.js";
+import { joined, POINTS, Trouble } from "./landmarks.js";
 import * as ort from "./vendor/ort.wasm.min.mjs";
 
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
@@ -53,22 +54,24 @@ export async function openModel(name, bytes) {
   catch (error) { throw new Trouble(`${name} cannot be opened: ${String(error.message ?? error).slice(0, 120)}. ${cure}`); }
   const classes = JSON.parse(metadata.classes), temperature = Number(metadata.temperature);
   const threshold = JSON.parse(metadata.known_threshold ?? "null"); // of the familiarity; null: every sign counts as known
+  const statistics = session.outputNames.includes("embeddings") ? JSON.parse(metadata.embedding_statistics ?? "null") : null; // null: it cannot be taught
 
-  async function ask(landmarks, frames) { // in the standard picture
-    const inputs = { landmarks: new ort.Tensor("float32", landmarks, [1, frames, POINTS, 3]),
-                     lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
+  async function ask(clip) { // [{ frame }] in the standard picture
+    const frames = clip.length, inputs = { landmarks: new ort.Tensor("float32", joined(clip), [1, frames, POINTS, 3]),
+                                           lengths: new ort.Tensor("int64", BigInt64Array.from([BigInt(frames)]), [1]) };
     const began = performance.now();
-    const { logits } = await session.run(inputs);
-    const milliseconds = performance.now() - began, scores = Array.from(logits.data), highest = Math.max(...scores);
+    const { logits, embeddings } = await session.run(inputs), embedding = Array.from(embeddings?.data ?? []);
+    const milliseconds = performance.now() - began, scores = [...logits.data, ...model.added.map(({ weight, bias }) => dot(weight, embedding) + bias)], highest = Math.max(...scores);
+    const signs = [...classes, ...model.added.map(each => each.sign)];
     const weights = scores.map(score => Math.exp((score - highest) / temperature)), sum = weights.reduce((total, weight) => total + weight, 0);
-    const guesses = weights.map((weight, number) => ({ sign: classes[number], share: weight / sum })).sort((one, other) => other.share - one.share);
-    // A second output of the file, the embedding, belongs in here too: for signs of one's own, and for "I do not know this sign".
+    const guesses = weights.map((weight, number) => ({ sign: signs[number], share: weight / sum })).sort((one, other) => other.share - one.share);
     const spread = scores.map(score => Math.exp((score - highest) / SPREAD)), total = spread.reduce((all, each) => all + each, 0);
     const entropy = Math.log(total) - spread.reduce((all, each, number) => all + each * (scores[number] - highest) / SPREAD, 0) / total;
     const familiarity = 1 - entropy / Math.log(scores.length); // as `familiarity` of the package
     const known = threshold === null || familiarity >= threshold;
-    return { logits: scores, guesses: guesses.slice(0, 5), known, milliseconds, frames };
+    return { logits: scores, embedding, guesses: guesses.slice(0, 5), known, milliseconds, frames };
   }
-  await ask(new Float32Array(16 * POINTS * 3).fill(NaN), 16); // the first answer takes longer than all others
-  return { name, classes, size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };
+  const model = { name: metadata.manifest || name, classes, statistics, added: [], size: bytes.length, synthetic: metadata.data_kind === "synthetic", mostFrames: Number(metadata.max_len), ask };
+  await ask(Array(16).fill({ frame: new Float32Array(POINTS * 3).fill(NaN) })); // the first answer takes longer than all others
+  return model; // `added`: signs of one's own, see enrolment.js
 }

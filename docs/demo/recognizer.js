@@ -1,6 +1,6 @@
 // From frames with times to events: nbs/live/02_recognizer.ipynb and FrameResampler of nbs/data/02_resampling.ipynb, in the same steps.
 // A sign that has ended has a name, or none and the reason why. A model that says by itself whether it knows a sign is to be asked in `end`, too.
-import { changeAspect, joined, PARTS } from "./landmarks.js";
+import { changeAspect, PARTS } from "./landmarks.js";
 
 const EVEN = .1, WATCHED = [PARTS.pose[0] + 11, PARTS.left_hand[0], PARTS.right_hand[0]]; // left shoulder and both wrists: somebody is there
 
@@ -132,7 +132,7 @@ export class Recognizer {
   async read(start, stop, after) { // what the model sees in a part of the stream, with margins, but not what belongs to the sign before
     const margin = Math.round(this.config.margin * this.rate), first = this.count - this.frames.length;
     const from = Math.max(start - margin, after, first) - first, frames = this.frames.slice(from, stop + margin - first);
-    return { start, stop, after, from: frames[0].seconds, to: frames.at(-1).seconds, ...await this.model.ask(joined(frames), frames.length) };
+    return { start, stop, after, from: frames[0].seconds, to: frames.at(-1).seconds, ...await this.model.ask(frames) };
   }
 
   async join(reading) { // the sign before and this one as one, if the model is more certain of that than of either

@@ -6,10 +6,10 @@
 __all__ = ['ONNX_REPLACEMENTS', 'CONTRACT', 'TRIAL_FRAMES', 'LOGIT_BOUND', 'PROBABILITY_BOUND', 'AGREEMENT_BOUND',
            'OTHER_RUNTIMES', 'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'Running', 'running_maximum',
            'running_minimum', 'stable_argsort', 'take_along', 'fill', 'attend', 'OnnxOperations', 'exportable', 'quiet',
-           'OnnxEntrance', 'make_graph', 'describe_export', 'find_manifest_id', 'OnnxModel', 'stretch_to',
-           'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8', 'run_in_reference',
-           'run_in_openvino', 'try_elsewhere', 'Export', 'check_graph', 'write_onnx', 'export_onnx', 'load_onnx',
-           'open_model']
+           'OnnxEntrance', 'make_graph', 'describe_statistics', 'describe_export', 'find_manifest_id', 'OnnxModel',
+           'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8',
+           'run_in_reference', 'run_in_openvino', 'try_elsewhere', 'Export', 'check_graph', 'write_onnx', 'export_onnx',
+           'load_onnx', 'open_model']
 
 # %% ../nbs/90_export.ipynb #c003
 import json
@@ -190,15 +190,16 @@ class OnnxEntrance(nn.Module):
         landmarks:Tensor, # `(B, T, 543, 3)`
         lengths:Tensor, # `(B,)`
         aspect:Tensor, # `()`, width / height of the images
-    ) -> Tensor: # logits `(B, K)`
+    ) -> tuple[Tensor, Tensor]: # logits `(B, K)`, and embeddings `(B, C)`
         "One step after the other."
         preprocessing, selection = self.model.preprocessing, self.model.preprocessing.selection
         entered, wider = selection.enter(landmarks, lengths), aspect/ASPECT
         in_widths = torch.tensor([[1.], [0.], [1.]]) # x and z
         factor, offset = 1 + in_widths*(wider - 1), torch.tensor([[.5], [0.], [0.]])*(1 - wider)
         points, mask = selection.arrange(Points(entered.place*factor + offset, entered.seen), lengths)
-        logits:Tensor = self.model.classifier(self.model.encode_features(preprocessing.describe(points), mask), mask)
-        return logits
+        classifier = self.model.classifier
+        embeddings = classifier.embed(self.model.encode_features(preprocessing.describe(points), mask), mask)
+        return classifier.output(embeddings), embeddings
 
 # %% ../nbs/90_export.ipynb #c021a
 def make_graph(
@@ -212,7 +213,7 @@ def make_graph(
         with quiet("torch.onnx"), torch.no_grad(), OnnxOperations():
             program = torch.onnx.export(
                 OnnxEntrance(exportable(model)), example, dynamo=True, opset_version=20, verbose=False,
-                input_names=["landmarks", "lengths", "aspect"], output_names=["logits"],
+                input_names=["landmarks", "lengths", "aspect"], output_names=["logits", "embeddings"],
                 dynamic_shapes={"landmarks": {0: dynamic, 1: dynamic}, "lengths": {0: dynamic}, "aspect": {}})
     except torch.onnx.OnnxExporterError as error:
         cause:BaseException = error
@@ -229,7 +230,17 @@ CONTRACT = {"landmarks": "float32 (B, T, 543, 3): x, y, z as from MediaPipe Holi
                          "face 0-467, left hand 468-488, pose 489-521, right hand 522-542",
             "lengths": "int64 (B,): real frames of each clip, from 1 to T; what follows them is padding",
             "aspect": "float32 (): width / height of the images that x and y are shares of; left out: 4/3",
-            "logits": "float32 (B, K); softmax(logits / temperature) gives probabilities"}
+            "logits": "float32 (B, K); softmax(logits / temperature) gives probabilities",
+            "embeddings": "float32 (B, C), from which the logits are computed by one matrix and a bias; "
+                          "embedding_statistics has what a row for a new sign is made of"}
+
+def describe_statistics(
+    model:ASLModel,
+) -> str: # JSON; null if the model has none
+    "What a program needs to imprint a new sign."
+    found = model.statistics
+    return json.dumps(found and {"centre": [float(f"{value:.6g}") for value in found.centre.tolist()],
+                                 "winning": found.winning, "resting": found.resting})
 
 def describe_export(
     model:ASLModel,
@@ -243,7 +254,7 @@ def describe_export(
     return {"format": ONNX_FORMAT, "classes": json.dumps(list(classes)), "landmark_count": str(NUM_LANDMARKS),
             "landmarks_used": json.dumps(list(model.preprocessing.point_landmarks)), "manifest": manifest_id or "",
             "temperature": repr(float(model.temperature)), "known_threshold": json.dumps(model.known_threshold),
-            "data_kind": model.data_kind or "",
+            "data_kind": model.data_kind or "", "embedding_statistics": describe_statistics(model),
             "max_len": str(model.settings["max_len"]), "quantized": quantize or "",
             **{f"contract.{name}": text for name, text in CONTRACT.items()}}
 

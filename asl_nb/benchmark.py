@@ -837,7 +837,7 @@ def measure_build(
 def measure_against(
     revision:str, # of this clone
     data:str="synthetic", # or a folder of recordings
-    clips:int=300, # of them, at most
+    clips:int=600, # of them, at most
     repeats:int=5, # of each build
 ) -> pd.DataFrame: # one row per measurement: milliseconds then and now, and their ratio; processor time, wall time
     "How much faster the present package is than that of an earlier revision, measured in turns."

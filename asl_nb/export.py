@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['ONNX_REPLACEMENTS', 'CONTRACT', 'TRIAL_FRAMES', 'LOGIT_BOUND', 'PROBABILITY_BOUND', 'AGREEMENT_BOUND',
            'OTHER_RUNTIMES', 'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'Running', 'running_maximum',
-           'running_minimum', 'stable_argsort', 'take_along', 'fill', 'attend', 'OnnxOperations', 'OnnxPadding',
-           'exportable', 'quiet', 'OnnxEntrance', 'make_graph', 'describe_statistics', 'describe_export',
-           'find_manifest_id', 'OnnxModel', 'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings',
-           'Parity', 'compare', 'to_int8', 'run_in_reference', 'run_in_openvino', 'try_elsewhere', 'Export',
-           'check_graph', 'write_onnx', 'export_onnx', 'load_onnx', 'open_model']
+           'running_minimum', 'stable_argsort', 'take_along', 'fill', 'attend', 'OnnxOperations', 'exportable', 'quiet',
+           'OnnxEntrance', 'make_graph', 'describe_statistics', 'describe_export', 'find_manifest_id', 'OnnxModel',
+           'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8',
+           'run_in_reference', 'run_in_openvino', 'try_elsewhere', 'Export', 'check_graph', 'write_onnx', 'export_onnx',
+           'load_onnx', 'open_model']
 
 # %% ../nbs/90_export.ipynb #c003
 import json
@@ -39,13 +39,13 @@ from .core.files import FILE_LIMITS, atomic_write
 from .core.progress import progress_bar
 from .data.batches import collate_clips
 from .data.body import Points
-from .data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, mirror_clip
+from .data.landmarks import ASPECT, NUM_LANDMARKS, PARTS, WHOLE, mirror_clip
 from .data.resampling import evenly_spaced
 from .data.synthetic import Signer, perform
 from .evaluation.prediction import (ONNX_FORMAT, ExportedModel, fault_of_graph, load_exported,
                                           load_onnx_library, open_session)
 from .evaluation.scores import load_evaluation_clips
-from .network.masking import MaskedBatchNorm, zero_padding
+from .network.masking import MaskedBatchNorm
 from .network.model import ASLModel
 from .network.weights import load_model
 from .training.manifest import manifest_beside
@@ -147,10 +147,6 @@ class OnnxOperations(TorchFunctionMode):
         return replacement(*arguments, **keywords or {})
 
 # %% ../nbs/90_export.ipynb #c021
-class OnnxPadding(nn.Module):
-    "What remains of a `MaskedBatchNorm` whose factors are in the weights before it."
-    def forward(self, x:Tensor, mask:Tensor) -> Tensor: return zero_padding(x, mask)
-
 def exportable(
     model:ASLModel, # stays as it is
 ) -> ASLModel: # a copy in evaluation mode, on the CPU, good for nothing but export
@@ -162,7 +158,7 @@ def exportable(
             if isinstance(child, nn.LSTM): setattr(module, name, OnnxLSTM(child))
             if isinstance(child, MaskedBatchNorm) and before and isinstance(before[1], nn.Linear):
                 setattr(module, before[0], fuse_linear_bn_eval(before[1], child))
-                setattr(module, name, OnnxPadding())
+                setattr(module, name, nn.Identity())
             before = name, child
     return copy
 
@@ -272,6 +268,8 @@ def find_manifest_id(
 # %% ../nbs/90_export.ipynb #c028
 class OnnxModel(nn.Module):
     "An exported model: called like the one it was made from."
+    subset = WHOLE # the landmarks that it wants
+
     def __init__(self,
         exported:ExportedModel,
     ) -> None:

@@ -25,6 +25,7 @@ from .recordings import (Labelling, Labels, Recordings, Source, check_extractor,
                                        find_sources, left_out, only_writer)
 from .segments import find_segments
 from .video import load_library
+from ..core.cluster import results_of_cluster
 from ..core.errors import InputError, readable
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
@@ -124,6 +125,16 @@ def _read_videos(
                 try: yield tasks[number], next(run([number]))[1]
                 except BrokenProcessPool: yield tasks[number], None
 
+# %% ../../nbs/capture/09_extraction.ipynb #clx1
+def _read_there(
+    tasks:Sequence[tuple[Any, ...]], # arguments of `_work`, one tuple for each video
+    scheduler:str, # address
+) -> Iterator[tuple[int, Record|None]]: # number of a task, and its record; None: it killed its workers
+    "Work on videos on the machines of a cluster, which see the same folders, wherever their workers were started."
+    absolute = [(source._replace(path=source.path.absolute()), labels, folder.absolute(), *rest)
+                for source, labels, folder, *rest in tasks]
+    return results_of_cluster(scheduler, _work, absolute)
+
 # %% ../../nbs/capture/09_extraction.ipynb #c081
 @dataclass
 class Extraction:
@@ -182,15 +193,17 @@ class _Run:
         self.known = {identity: record["participant"] for identity, record in made.known.items()
                       if all((made.folder/clip["path"]).exists() for clip in record["clips"])}
 
-    def records(self, jobs:int|None, progress:bool) -> Iterator[Record]:
+    def records(self, jobs:int|None, scheduler:str|None, progress:bool) -> Iterator[Record]:
         "Records as they get ready: keypoints first, because they are soon read; then videos."
         workers, more = jobs or joblib.cpu_count(), (self.made.folder, self.config, self.known)
         threads = joblib.Parallel(n_jobs=workers, prefer="threads", return_as="generator", batch_size=8)
         found = [task for task in self.tasks if task[0].kind not in FROM_IMAGES]
         yield from threads(joblib.delayed(_work)(*task, *more) for task in found)
-        bar = progress and len(self.tasks) == 1
+        bar = progress and len(self.tasks) == 1 and not scheduler
         videos = [(*task, *more, bar) for task in self.tasks if task[0].kind in FROM_IMAGES]
-        for (source, labels, *_), record in _read_videos(videos, _work, max(min(workers, len(videos)), 1)):
+        if scheduler: made = ((videos[number], record) for number, record in _read_there(videos, scheduler))
+        else: made = _read_videos(videos, _work, max(min(workers, len(videos)), 1))
+        for (source, labels, *_), record in made:
             known = {"source": source.name, "kind": source.kind, **labels._asdict()}
             yield record or known | {"fault": f"{source.path}: {KILLED}"}
 
@@ -213,13 +226,13 @@ class _Run:
         if notes := made.known[identity].get("notes"): result.notes[name] = notes
 
 # %% ../../nbs/capture/09_extraction.ipynb #extrac05
-def _collect(run:_Run, jobs:int|None, progress:bool) -> None:
+def _collect(run:_Run, jobs:int|None, scheduler:str|None, progress:bool) -> None:
     "Do all tasks and file what they bring; save now and then, and at the end."
     made, saved = run.made, time.monotonic()
     made.faults |= run.result.faults
     hidden = not progress or len(run.tasks) == 1
     try:
-        for record in progress_bar(run.records(jobs, progress), "recordings", len(run.tasks), hidden):
+        for record in progress_bar(run.records(jobs, scheduler, progress), "recordings", len(run.tasks), hidden):
             run.file(record)
             if time.monotonic() - saved > 5:
                 made.save()
@@ -238,6 +251,7 @@ def extract(
     jobs:int|None=None, # videos at a time, each in a process of its own; None = as many as there are cores
     overwrite:bool=False, # remove what was extracted into `out` before
     progress:bool=True, # show a progress bar
+    scheduler:str|None=None, # address of a Dask scheduler, whose workers read the videos; None: this machine does
 ) -> Extraction:
     "Turn recordings into a dataset. Raises `InputError` if none of them has a clip; else the bad ones are in `faults`."
     if jobs is not None and jobs < 1:
@@ -253,7 +267,7 @@ def extract(
     made = Recordings(folder)
     with only_writer(folder):
         _check_settings(made, config, extractor_facts() if looking else made.extractor, overwrite)
-        _collect(run := _Run(made, tasks, config, result), jobs, progress)
+        _collect(run := _Run(made, tasks, config, result), jobs, scheduler, progress)
     if not result.clips + result.kept: # what earlier calls have filed is no success of this one
         first = next(iter(result.faults.values()))
         raise InputError(f"{folder}: none of the {len(found)} recordings gave a clip; the first: {first}")

@@ -229,10 +229,10 @@ def extract_video(
     part:tuple[float, float]=(-math.inf, math.inf), # only images from the first to the second moment, in seconds
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts of the video
     "The landmarks of a video. Raises `InputError` if it cannot be read or shows nobody."
+    path, facts = Path(path), video_facts(path) # before MediaPipe, which is not missed where there is no video
     if extractor is None:
         with LandmarkExtractor(mirrored) as own:
             return extract_video(path, frames_per_second, largest_side, mirrored, own, progress, part)
-    path, facts = Path(path), video_facts(path)
     aspect = check_picture(path, (facts["width"], facts["height"]))
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)

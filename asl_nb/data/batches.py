@@ -10,6 +10,7 @@ __all__ = ['frame_mask', 'Batch', 'collate_clips', 'padding_share', 'bucket_orde
 # %% ../../nbs/data/10_batches.ipynb #c003
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ..core.errors import InputError
-from .landmarks import NUM_LANDMARKS
+from .landmarks import NUM_LANDMARKS, WHOLE
 
 # %% ../../nbs/data/10_batches.ipynb #c010
 def frame_mask(
@@ -55,15 +56,16 @@ class Batch(NamedTuple):
 # %% ../../nbs/data/10_batches.ipynb #c015
 def collate_clips(
     samples:Sequence[tuple[np.ndarray, int]], # pairs of a clip `(T, 543, 3)` and its label
+    count:int=NUM_LANDMARKS, # landmarks of a frame, if they are not 543
 ) -> Batch:
     "Put clips into one block, padded with NaN at the end to the longest."
     if not len(samples): raise ValueError("a batch needs at least one clip, received: none")
     clips = [np.asarray(clip) for clip, _ in samples]
     for clip in clips:
-        if clip.ndim != 3 or clip.shape[1:] != (NUM_LANDMARKS, 3) or not len(clip):
-            raise ValueError(f"a clip has shape (T, 543, 3) with T >= 1, received: {clip.shape}")
+        if clip.ndim != 3 or clip.shape[1:] != (count, 3) or not len(clip):
+            raise ValueError(f"a clip has shape (T, {count}, 3) with T >= 1, received: {clip.shape}")
     lengths = np.array([len(clip) for clip in clips], dtype=np.int64)
-    landmarks = np.empty((len(clips), lengths.max(), NUM_LANDMARKS, 3), dtype=np.float32)
+    landmarks = np.empty((len(clips), lengths.max(), count, 3), dtype=np.float32)
     for row, clip in zip(landmarks, clips): row[:len(clip)], row[len(clip):] = clip, np.nan
     labels = torch.tensor([int(label) for _, label in samples], dtype=torch.int64)
     return Batch(torch.from_numpy(landmarks), torch.from_numpy(lengths), labels)
@@ -262,7 +264,8 @@ def plan_loader(
     "Batches of a dataset as planned. Raises `ValueError` for an empty dataset."
     if not len(dataset): raise ValueError("a loader needs at least one clip, received: an empty dataset")
     sampler = BucketBatchSampler(clip_lengths(dataset), plan, share)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_clips, num_workers=workers,
+    collate = partial(collate_clips, count=len(getattr(dataset, "subset", WHOLE).points))
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers,
                       generator=torch.Generator().manual_seed(plan.seed), pin_memory=pin_memory,
                       persistent_workers=workers > 0)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .landmarks import NOSE_TIP, PARTS, POSE
+from .landmarks import NOSE_TIP, PARTS, POSE, WHOLE, LandmarkSubset
 
 # %% ../../nbs/data/11_body.ipynb #e001
 class Points(NamedTuple):
@@ -94,13 +94,15 @@ def body_centre(
 
 # %% ../../nbs/data/11_body.ipynb #c012
 NOSES = (NOSE_TIP, POSE["nose"])
-SHOULDERS = slice(POSE["left_shoulder"], POSE["right_shoulder"] + 1) # they are neighbours
+SHOULDERS = (POSE["left_shoulder"], POSE["right_shoulder"])
 
 def centre_landmarks(
     landmarks:Tensor, # `(B, T, 543, A)`
+    subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> tuple[Points, Points]: # noses and shoulders, each `(B, 2, A, T)`: what `body_centre` asks for
     "The noses of the face mesh and of the pose, and both shoulders."
-    return split_missing(landmarks[:, :, NOSES]), split_missing(landmarks[:, :, SHOULDERS])
+    noses, shoulders = (split_missing(landmarks[:, :, subset.places(*points)]) for points in (NOSES, SHOULDERS))
+    return noses, shoulders
 
 # %% ../../nbs/data/11_body.ipynb #c014
 def shoulder_width(
@@ -146,7 +148,7 @@ def left_is_dominant(
     return left
 
 # %% ../../nbs/data/11_body.ipynb #d001
-POSE_WRISTS = slice(POSE["left_wrist"], POSE["right_wrist"] + 1) # they are neighbours
+POSE_WRISTS = (POSE["left_wrist"], POSE["right_wrist"])
 SAME_PLACE = .2 # of the distance between the pose's wrists
 
 def doubled_hands(
@@ -166,17 +168,19 @@ def doubled_hands(
 
 def hands_and_arms(
     landmarks:Tensor, # `(B, T, 543, A)`
+    subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> tuple[Points, Points, Points]: # left hand, right hand and the pose's wrists: what `doubled_hands` asks for
     "The landmarks that show whether a hand was found twice."
-    left, right = (split_missing(landmarks[:, :, PARTS[name]]) for name in ("left_hand", "right_hand"))
-    return left, right, split_missing(landmarks[:, :, POSE_WRISTS])
+    left, right = (split_missing(landmarks[:, :, hand]) for hand in subset.hands)
+    return left, right, split_missing(landmarks[:, :, subset.places(*POSE_WRISTS)])
 
 def drop_doubled(
     landmarks:Tensor, # `(B, T, 543, A)`
+    subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> Tensor: # the same; NaN for a hand that is the other one, found once more
     "Landmarks in which no hand is there twice."
-    doubled = doubled_hands(*hands_and_arms(landmarks))
-    parts = {name: landmarks[:, :, part] for name, part in PARTS.items()}
+    doubled = doubled_hands(*hands_and_arms(landmarks, subset))
+    parts = {name: landmarks[:, :, part] for name, part in subset.parts.items()}
     for side, name in enumerate(("left_hand", "right_hand")):
         parts[name] = parts[name].masked_fill(doubled[:, side, :, None, None], torch.nan)
     return torch.cat([*parts.values()], 2)

@@ -25,11 +25,13 @@ from torch.utils.data import Dataset
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.names import join_names
+from .landmarks import WHOLE, LandmarkSubset
 from .layout import (SIGN_MAP, TABLE, count_clips, dataset_layout, name_folder_in_errors, read_sign_map,
                                 read_table, sign_names)
 from .resampling import evenly_spaced
 from .splits import SplitPlan, assign_splits, held_out_rows, refuse_shared_signers, stratified_sample
-from .store import JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips, remove_store
+from .store import (JOURNAL, LOCK, PackedStore, SUMMARY, open_store, pack_clips, packed_clips,
+                               read_landmarks, remove_store)
 
 # %% ../../nbs/data/08_datasets.ipynb #d000
 if TYPE_CHECKING: from matplotlib.axes import Axes
@@ -55,9 +57,16 @@ class StoredClips(Sequence[np.ndarray]):
 
     def __getitem__(self, index:Any) -> Any:
         "A clip `(T, 543, 3)` float32 for a number; `StoredClips` for a slice, positions or a mask."
-        if not isinstance(index, (int, np.integer)):
-            return StoredClips(self.stores, self.store[index], self.row[index], self.lengths[index])
-        clip, length = self.stores[self.store[index]][self.row[index]], self.lengths[index]
+        if isinstance(index, (int, np.integer)): return self.read(index)
+        return StoredClips(self.stores, self.store[index], self.row[index], self.lengths[index])
+
+    def read(self,
+        index:int|np.integer[Any],
+        subset:LandmarkSubset=WHOLE, # which landmarks to read
+    ) -> np.ndarray: # `(T, 543, 3)` float32, or as many landmarks as the subset has
+        "A clip, or some landmarks of it."
+        clip:np.ndarray = read_landmarks(self.stores[self.store[index]], self.row[index], subset)
+        length = self.lengths[index]
         return clip if len(clip) <= length else clip[evenly_spaced(len(clip), length)]
 
     def checksum(self, index:int) -> bytes:
@@ -74,6 +83,7 @@ class LabelledClips(Dataset[tuple[np.ndarray, int]]):
     sequence_ids:list[str] # the name of each recording
     classes:tuple[str, ...] # the `K` signs, in the order of the labels
     skipped:list[str] = field(default_factory=list) # one line for each clip that could not be read
+    subset:LandmarkSubset = WHOLE # which landmarks `dataset[i]` gives
 
     def __post_init__(self) -> None:
         self.labels, self.classes = np.asarray(self.labels, dtype=np.int64), tuple(self.classes)
@@ -86,7 +96,11 @@ class LabelledClips(Dataset[tuple[np.ndarray, int]]):
                              f"received: {self.labels.min()}..{self.labels.max()}")
 
     def __len__(self) -> int: return len(self.clips)
-    def __getitem__(self, index:int) -> tuple[np.ndarray, int]: return self.clips[index], int(self.labels[index])
+    def __getitem__(self, index:int) -> tuple[np.ndarray, int]:
+        if isinstance(self.clips, StoredClips): clip = self.clips.read(index, self.subset)
+        else: clip = self.clips[index] if self.subset is WHOLE else self.clips[index][:, self.subset.points]
+        return clip, int(self.labels[index])
+
     @property
     def lengths(self) -> np.ndarray: # (N,) int64
         "The number of frames of each clip; no clip of a store is read for it."
@@ -108,6 +122,10 @@ class ClipDataset(LabelledClips):
     def __repr__(self) -> str:
         return f"ClipDataset: {len(self)} clips of {len(self.classes)} signs by {len(self.signers)} signers"
 
+    def with_landmarks(self, subset:LandmarkSubset) -> "ClipDataset":
+        "The same clips, of which only some landmarks are read."
+        return replace(self, subset=subset)
+
     def select(self, rows:Any) -> "ClipDataset": # positions, a mask or a slice
         "Some of the clips, with all classes."
         return self._relabelled(np.arange(len(self))[rows], self.classes)
@@ -122,7 +140,7 @@ class ClipDataset(LabelledClips):
         labels = np.array([position[self.classes[self.labels[row]]] for row in rows], dtype=np.int64)
         clips = self.clips[rows] if isinstance(self.clips, StoredClips) else [self.clips[row] for row in rows]
         return ClipDataset(clips, labels, [self.participants[row] for row in rows],
-                           [self.sequence_ids[row] for row in rows], classes)
+                           [self.sequence_ids[row] for row in rows], classes, subset=self.subset)
 
     def join(self, other:"ClipDataset") -> "ClipDataset":
         "The clips of this dataset, then those of another, with the signs of both."

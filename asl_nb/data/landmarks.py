@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['NUM_LANDMARKS', 'PARTS', 'ASPECT', 'POSE_NAMES', 'POSE', 'FACE_CURVES', 'HAND_EDGES', 'POSE_EDGES', 'FACE_EDGES',
            'EDGES', 'COLOURS', 'FACE_POINTS', 'LEFT_HAND_POINTS', 'RIGHT_HAND_POINTS', 'POINT_LANDMARKS', 'NOSE_TIP',
-           'MIRROR', 'change_aspect', 'canonical_face', 'mirror_clip']
+           'EYE_CORNERS', 'MIRROR', 'WHOLE', 'change_aspect', 'canonical_face', 'mirror_clip', 'LandmarkSubset']
 
 # %% ../../nbs/data/01_landmarks.ipynb #c003
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -85,6 +87,7 @@ LEFT_HAND_POINTS = tuple(range(468, 489))
 RIGHT_HAND_POINTS = tuple(range(522, 543))
 POINT_LANDMARKS = LEFT_HAND_POINTS + RIGHT_HAND_POINTS + FACE_POINTS
 NOSE_TIP = 1
+EYE_CORNERS = (33, 263) # outer ones, right and left
 
 # %% ../../nbs/data/01_landmarks.ipynb #c027
 def _mirror_permutation() -> np.ndarray:
@@ -109,3 +112,28 @@ def mirror_clip(
     mirrored = clip[..., MIRROR, :].copy()
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return mirrored
+
+# %% ../../nbs/data/01_landmarks.ipynb #sub02
+@dataclass(frozen=True)
+class LandmarkSubset:
+    "Some of the 543 landmarks, and where they are in an array that holds no others."
+    points:tuple[int, ...] # their numbers, increasing
+
+    @cached_property
+    def parts(self) -> dict[str, slice]: # as `PARTS`
+        "Where each part of the body is; empty, if nothing of it is there."
+        ends = {name: np.searchsorted(self.points, (part.start, part.stop)) for name, part in PARTS.items()}
+        return {name: slice(int(start), int(stop)) for name, (start, stop) in ends.items()}
+
+    @cached_property
+    def hands(self) -> tuple[slice, slice]: return self.parts["left_hand"], self.parts["right_hand"]
+    def places(self, *points:int) -> list[int]:
+        "Where some landmarks are, by number. Raises `ValueError` for one that is not there."
+        return [self.points.index(point) for point in points]
+
+    @cached_property
+    def mirror(self) -> list[int]: # as `MIRROR`
+        "For each landmark the place of its partner. Raises `ValueError` if a partner is not there."
+        return self.places(*MIRROR[list(self.points)].tolist())
+
+WHOLE = LandmarkSubset(tuple(range(NUM_LANDMARKS)))

@@ -164,7 +164,8 @@ def resample(
     result = rows.new_empty(times.numel(), rows.shape[1])
     share = (times - nearer).abs().flatten()[:, None] # of the way to the farther frame
     portions = (result, (begin + nearer).flatten(), (begin + farther).flatten(), share)
-    for show, near, far, part in zip(*(torch.split(values, 128) for values in portions)):
+    size = max(1, 2*10**5//rows.shape[1]) # frames of a portion
+    for show, near, far, part in zip(*(torch.split(values, size) for values in portions)):
         torch.index_select(rows, 0, near, out=show)
         show.addcmul_(rows.index_select(0, far).sub_(show).nan_to_num_(0), part)
     return result.view(*times.shape, *landmarks.shape[2:])

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'STORE_VERSION', 'DATA', 'INDEX', 'SUMMARY', 'JOURNAL', 'LOCK', 'HEADER_BYTES', 'FRAME_BYTES',
            'CLIPS_PER_TASK', 'TASK_BYTES', 'Task', 'Checksum', 'PICTURE', 'Fault', 'MAX_CLIPS', 'LONGEST_TEXT',
-           'npy_header', 'processes', 'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'open_store',
-           'list_sources', 'bytes_needed', 'remove_store', 'pack_clips', 'store_path', 'forget_temporary_stores',
-           'packed_clips']
+           'npy_header', 'processes', 'Round', 'StoreSummary', 'faulty_text', 'PackedStore', 'read_landmarks',
+           'open_store', 'list_sources', 'bytes_needed', 'remove_store', 'pack_clips', 'store_path',
+           'forget_temporary_stores', 'packed_clips']
 
 # %% ../../nbs/data/05_store.ipynb #c003
 import errno
@@ -39,7 +39,7 @@ from ..core.names import LONGEST_NAME, faulty_name
 from ..core.progress import progress_bar
 from .clips import (MAX_FRAMES, check_coordinates, claimed_sizes, open_parquet, picture_text, read_recording,
                                zeros_to_missing)
-from .landmarks import NUM_LANDMARKS
+from .landmarks import NUM_LANDMARKS, WHOLE, LandmarkSubset
 
 # %% ../../nbs/data/05_store.ipynb #t000
 if TYPE_CHECKING: import joblib
@@ -347,16 +347,24 @@ class PackedStore(Sequence[np.ndarray]):
         if count < clip.nbytes: raise InputError(f"{self.path/DATA}: ends within clip {index}; pack the folder again")
         return clip
 
-    def __getitem__(self, index:Any) -> Any: # `(T, 543, 3)` float32
-        import torch # converts faster than numpy
-        zeros_to_missing(clip := torch.from_numpy(self.packed(index)).to(torch.float32).numpy()) # of earlier versions
-        return clip
+    def __getitem__(self, index:Any) -> Any: return read_landmarks(self, index, WHOLE) # `(T, 543, 3)` float32
 
     def verify(self, progress:bool=True) -> int: # number of clips, all of which are as they were packed
         "Compare every clip with its checksum. Raises `InputError` for the first that was changed."
         return _verify(self, progress)
 
 # %% ../../nbs/data/05_store.ipynb #t004
+def read_landmarks(
+    store:PackedStore,
+    index:int, # of a clip
+    subset:LandmarkSubset, # which landmarks to read
+) -> np.ndarray: # `(T, 543, 3)` float32, or as many landmarks as the subset has
+    "Some landmarks of a clip. Raises `InputError` if the file ends within it."
+    import torch # converts faster than numpy
+    zeros_to_missing(packed := store.packed(index)) # of earlier versions
+    if subset is not WHOLE: packed = packed.take(subset.points, axis=1)
+    return torch.from_numpy(packed).to(torch.float32).numpy()
+
 def _check_clip(store:PackedStore, index:int) -> None:
     "Raise `InputError` if a clip is not as it was packed."
     packed = store.packed(index)

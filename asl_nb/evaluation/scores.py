@@ -42,7 +42,7 @@ def predict_logits(
     model.eval()
     try:
         logits = torch.cat([model(batch.landmarks.to(device), batch.lengths.to(device)).cpu()
-                            for batch in make_loader(dataset, batch_size)])
+                            for batch in make_loader(dataset.with_landmarks(model.subset), batch_size)])
     finally: model.train(training)
     check_logits(logits)
     return logits

@@ -77,7 +77,7 @@ def write_line(
     top = len(letters)*(line - 1) if line > 0 else image.shape[0] + len(letters)*line
     behind = image[max(top, 0):top + len(letters), :letters.shape[1]]
     covered = letters[max(-top, 0):][:len(behind), :behind.shape[1], None]
-    behind[:] = behind*np.float32(1/3)*(1 - covered) + np.float32(colour)*covered
+    behind[:] = behind*np.float32(1/3)*(1 - covered) + np.array(colour, np.float32)*covered
 
 # %% ../../nbs/live/04_app.ipynb #c006
 class Recognised(NamedTuple):

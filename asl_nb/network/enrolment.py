@@ -37,7 +37,7 @@ def measure_statistics(
 ) -> EmbeddingStatistics:
     "Where the embeddings of known signs lie, and how large their logits are."
     device, embeddings, logits = next(model.parameters()).device, [], []
-    for batch in make_loader(dataset, batch_size):
+    for batch in make_loader(dataset.with_landmarks(model.subset), batch_size):
         embeddings.append(model.classifier.embed(*model.encode(batch.landmarks.to(device), batch.lengths.to(device))))
         logits.append(model.classifier.output(embeddings[-1]))
     scores, labels = torch.cat(logits).cpu(), torch.from_numpy(dataset.labels)

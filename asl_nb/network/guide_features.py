@@ -10,7 +10,7 @@ __all__ = ['BODY', 'IN_BODY', 'HANDS', 'WRISTS', 'previous', 'difference', 'cons
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.body import Points, body_centre, body_scale, coalesce
 from ..data.landmarks import LEFT_HAND_POINTS, NOSE_TIP, POSE, RIGHT_HAND_POINTS
@@ -20,7 +20,7 @@ def previous(
     values:Tensor, # `(…, T)`
 ) -> Tensor: # same shape; 0 in the first frame, which has none before it
     "What stood in the frame before."
-    return torch.cat([torch.zeros_like(values[..., :1]), values[..., :-1]], -1)
+    return nn.functional.pad(values[..., :-1], (1, 0))
 
 def difference(
     points:Points, # `(…, P, A, T)`

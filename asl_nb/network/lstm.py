@@ -10,7 +10,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from .masking import zero_padding
+from .masking import RowBlock, real_rows, spread_rows
+from .regularizers import Dropout
 
 # %% ../../nbs/network/07_lstm.ipynb #c027
 def reverse_padded(
@@ -24,7 +25,7 @@ def reverse_padded(
     return x.gather(1, order[..., None].expand_as(x))
 
 # %% ../../nbs/network/07_lstm.ipynb #c031
-class BidirectionalLSTM(nn.Module):
+class BidirectionalLSTM(RowBlock):
     "Stacked LSTMs reading the real frames of a clip from both ends, added to what came in."
     def __init__(self,
         dim:int, # feature width `C`
@@ -40,19 +41,19 @@ class BidirectionalLSTM(nn.Module):
         widths = [dim] + [2*hidden_dim]*(num_layers - 1)
         self.layers = nn.ModuleList( # in each, one LSTM for either direction
             nn.ModuleList(nn.LSTM(width, hidden_dim, batch_first=True) for _ in range(2)) for width in widths)
-        self.between = nn.Dropout(drop_rate)
+        self.between = Dropout(drop_rate)
         self.projection = nn.Linear(2*hidden_dim, dim)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = Dropout(drop_rate)
 
-    def forward(self,
-        x:Tensor, # `(B, T, C)`
+    def on_rows(self,
+        rows:Tensor, # `(N, C)`, the real frames
         mask:Tensor|None=None, # `(B, T)`, True = real frame; None = all real
-    ) -> Tensor: # `(B, T, C)`
-        hidden = x = zero_padding(x, mask)
+    ) -> Tensor: # `(N, C)`
+        hidden = spread_rows(rows, mask)
         for layer, pair in enumerate(self.layers):
             ahead, back = cast(nn.ModuleList, pair)
             if layer: hidden = self.between(hidden)
             backward, _ = back(reverse_padded(hidden, mask)) # (B, T, H)
             hidden = torch.cat([ahead(hidden)[0], reverse_padded(backward, mask)], -1) # (B, T, 2H)
-        branch:Tensor = self.dropout(self.projection(hidden))
-        return x + branch
+        branch:Tensor = self.dropout(self.projection(real_rows(hidden, mask)))
+        return rows + branch

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import check_choice
+from ..data.landmarks import LandmarkSubset
 from .attention import AttentionPooling, TemporalAttention
 from .choices import BLOCKS, POINT_SETS
 from .lstm import BidirectionalLSTM
-from .masking import MaskedBatchNorm, masked_max, masked_mean
+from .masking import MaskedBatchNorm, RowBlock, masked_max, masked_mean, real_rows, spread_rows
 from .preprocessing import PreprocessingLayer
 from .regularizers import AdaptiveDropout, LateDropout, check_probability
 from .tcn import TemporalConvBlock
 from .transformer import Conv1DBlock, TransformerBlock
 
 # %% ../../nbs/network/10_model.ipynb #c006
-class LinearNorm(nn.Module):
+class LinearNorm(RowBlock):
     "A linear map of each frame, normalised over the real frames of the batch."
     def __init__(self,
         input_dim:int, # channels in
@@ -35,11 +36,11 @@ class LinearNorm(nn.Module):
         self.linear = nn.Linear(input_dim, dim, bias=False)
         self.norm = MaskedBatchNorm(dim)
 
-    def forward(self,
-        x:Tensor, # `(B, T, input_dim)`
+    def on_rows(self,
+        rows:Tensor, # `(N, input_dim)`, the real frames
         mask:Tensor|None=None, # `(B, T)`, true for real frames
-    ) -> Tensor: # `(B, T, dim)`
-        normalised:Tensor = self.norm(self.linear(x), mask)
+    ) -> Tensor: # `(N, dim)`
+        normalised:Tensor = self.norm(self.linear(rows))
         return normalised
 
 # %% ../../nbs/network/10_model.ipynb #c009
@@ -99,14 +100,14 @@ class BlockSettings:
         for rate in (self.block_dropout, *self.tcn_dropouts): check_probability("dropout", rate + self.dropout_increase)
 
 # %% ../../nbs/network/10_model.ipynb #m001
-class Chain(nn.ModuleList):
+class Chain(nn.ModuleList, RowBlock):
     "Blocks, one after the other."
-    def forward(self,
-        x:Tensor, # `(B, T, C)`
+    def on_rows(self,
+        rows:Tensor, # `(N, C)`, the real frames
         mask:Tensor|None=None, # `(B, T)`, true for real frames
-    ) -> Tensor: # `(B, T, C)`
-        for block in self: x = block(x, mask)
-        return x
+    ) -> Tensor: # `(N, C)`
+        for block in self: rows = block(rows, mask)
+        return rows
 
 def make_blocks(
     dim:int, # channels `C`
@@ -154,20 +155,23 @@ class LandmarkEncoder(nn.Module):
         self.top = LinearNorm(dim, dim)
         self.dropout = AdaptiveDropout(*adaptive_dropout)
 
-    def encode_features(self, features:Tensor, mask:Tensor) -> Tensor:
+    @property
+    def subset(self) -> LandmarkSubset: return self.preprocessing.selection.subset # all landmarks it may be asked for
+
+    def encode_features(self, features:Tensor, mask:Tensor|None) -> Tensor:
         "From the features of the preprocessing, `(B, T, features)`, to channels `(B, T, C)`."
-        x = self.stem(features, mask)
-        for block in self.blocks.values(): x = block(x, mask)
-        encoded:Tensor = self.dropout(nn.functional.silu(self.top(x, mask)))
-        return encoded
+        rows = real_rows(features, mask)
+        for block in (self.stem, *self.blocks.values(), self.top): rows = block(rows, mask)
+        return spread_rows(self.dropout(nn.functional.silu(rows)), mask)
 
     def encode(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen
         lengths:Tensor|None=None, # `(B,)` real frames of each clip; None: all are real
-    ) -> tuple[Tensor, Tensor]: # `(B, T, C)`, and which frames are real, `(B, T)`
+    ) -> tuple[Tensor, Tensor|None]: # `(B, T, C)`, and which frames are real, `(B, T)`; None: all
         "What the classifier is given."
         features, mask = self.preprocessing(landmarks, lengths)
-        return self.encode_features(features, mask), mask
+        real = None if lengths is None and not self.preprocessing.selection.drop_handless else mask
+        return self.encode_features(features, real), real
 
 @dataclass
 class EmbeddingStatistics:

@@ -8,19 +8,20 @@ __all__ = ['interleaved_convolution', 'CausalDepthwiseConv', 'TemporalConvBlock'
 # %% ../../nbs/network/06_tcn.ipynb #c003
 from torch import Tensor, nn
 from torch.nn import functional as F
-from .masking import MaskedBatchNorm, zero_padding
-from .regularizers import DropPath
+from .masking import MaskedBatchNorm, RowBlock, real_rows, spread_rows
+from .regularizers import Dropout, DropPath
 
 # %% ../../nbs/network/06_tcn.ipynb #c012
 def interleaved_convolution(
     x:Tensor, # `(B, T, C)`
     weight:Tensor, # `(C, 1, k)`, one filter for each channel
     dilation:int=1, # frames from one tap to the next
-) -> Tensor: # `(B, T, C)`; frame `t` depends on frames up to `t`
-    "Convolve each channel causally with its own filter, with the frames in `dilation` interleaved clips."
+    ahead:int=0, # how many frames ahead a filter sees
+) -> Tensor: # `(B, T, C)`; frame `t` depends on frames up to `t + ahead`
+    "Convolve each channel with its own filter, with the frames in `dilation` interleaved clips."
     clips, frames, channels = x.shape
-    look_back = (weight.shape[-1] - 1)*dilation
-    x = F.pad(x, (0, 0, look_back, -frames % dilation)) # a whole number of rows
+    back = (weight.shape[-1] - 1)*dilation - ahead
+    x = F.pad(x, (0, 0, back, ahead + -frames % dilation)) # a whole number of rows
     image = x.view(clips, -1, dilation, channels).permute(0, 3, 1, 2) # (B, C, rows, d)
     image = F.conv2d(image, weight[..., None], groups=channels) # (B, C, T/d, d)
     return image.permute(0, 2, 3, 1).reshape(clips, -1, channels)[:, :frames]
@@ -40,13 +41,14 @@ class CausalDepthwiseConv(nn.Conv1d):
 
     def forward(self,
         x:Tensor, # `(B, T, C)`
+        ahead:int=0, # how many frames ahead it sees after all, at most `(k - 1)*dilation`
     ) -> Tensor: # `(B, T, C)`
         if x.shape[-1] != self.in_channels:
             raise ValueError(f"x must have {self.in_channels} channels, received {tuple(x.shape)}")
-        return interleaved_convolution(x, self.weight, self.dilation[0])
+        return interleaved_convolution(x, self.weight, self.dilation[0], ahead)
 
 # %% ../../nbs/network/06_tcn.ipynb #c026
-class TemporalConvBlock(nn.Module):
+class TemporalConvBlock(RowBlock):
     "Causal depthwise convolution, channel mixing, normalisation, ReLU and dropout, added to the input."
     def __init__(self,
         dim:int, # feature width `C`
@@ -60,15 +62,14 @@ class TemporalConvBlock(nn.Module):
         self.depthwise = CausalDepthwiseConv(dim, kernel_size, dilation)
         self.pointwise = nn.Linear(dim, dim, bias=False)
         self.norm = MaskedBatchNorm(dim)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = Dropout(drop_rate)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self,
-        x:Tensor, # `(B, T, C)`
+    def on_rows(self,
+        rows:Tensor, # `(N, C)`, the real frames
         mask:Tensor|None=None, # `(B, T)` bool, `True` = real frame; `None` = all real
-    ) -> Tensor: # `(B, T, C)`, zeros in padded frames
-        x = zero_padding(x, mask)
-        branch = self.norm(self.pointwise(self.depthwise(x)), mask)
-        branch = self.drop_path(self.dropout(F.relu(branch)))
-        output:Tensor = x + branch
+    ) -> Tensor: # `(N, C)`
+        along = real_rows(self.depthwise(spread_rows(rows, mask)), mask)
+        branch = self.dropout(F.relu(self.norm(self.pointwise(along))))
+        output:Tensor = rows + self.drop_path(branch, mask)
         return output

@@ -9,8 +9,8 @@ __all__ = ['CentredDepthwiseConv', 'Conv1DBlock', 'TransformerBlock']
 from torch import Tensor, nn
 from torch.nn import functional as F
 from .attention import MultiHeadSelfAttention
-from .masking import MaskedBatchNorm, zero_padding
-from .regularizers import DropPath
+from .masking import MaskedBatchNorm, RowBlock, real_rows, spread_rows
+from .regularizers import Dropout, DropPath
 from .tcn import CausalDepthwiseConv
 
 # %% ../../nbs/network/09_transformer.ipynb #c008
@@ -29,11 +29,11 @@ class CentredDepthwiseConv(nn.Module):
     def forward(self,
         x:Tensor, # `(B, T, C)`
     ) -> Tensor: # `(B, T, C)`; frame `t` depends on frames `t - k//2` to `t + k//2`
-        late:Tensor = self.causal(F.pad(x, (0, 0, 0, self.ahead)))
-        return late[:, self.ahead:]
+        convolved:Tensor = self.causal(x, self.ahead)
+        return convolved
 
 # %% ../../nbs/network/09_transformer.ipynb #c018
-class Conv1DBlock(nn.Module):
+class Conv1DBlock(RowBlock):
     "Widen, convolve each channel over its neighbourhood in time, narrow, and add to what came in."
     def __init__(self,
         dim:int, # feature width `C`
@@ -44,25 +44,25 @@ class Conv1DBlock(nn.Module):
     ) -> None:
         super().__init__()
         if expand < 1: raise ValueError(f"expand must be at least 1, received {expand}")
-        self.widen = nn.Linear(dim, expand*dim, bias=False) # without bias, padding is 0 up to the convolution
+        self.widen = nn.Linear(dim, expand*dim, bias=False)
         self.depthwise = CentredDepthwiseConv(expand*dim, kernel_size)
         self.norm = MaskedBatchNorm(expand*dim)
         self.narrow = nn.Linear(expand*dim, dim)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = Dropout(drop_rate)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self,
-        x:Tensor, # `(B, T, C)`
+    def on_rows(self,
+        rows:Tensor, # `(N, C)`, the real frames
         mask:Tensor|None=None, # `(B, T)`, True = real frame; None = all real
-    ) -> Tensor: # `(B, T, C)`
-        x = zero_padding(x, mask)
-        wide = self.depthwise(F.silu(self.widen(x))) # (B, T, E)
-        branch = self.narrow(F.silu(self.norm(wide, mask))) # (B, T, C)
-        output:Tensor = x + self.drop_path(self.dropout(branch))
+    ) -> Tensor: # `(N, C)`
+        wide = spread_rows(F.silu(self.widen(rows)), mask) # (B, T, E)
+        along = real_rows(self.depthwise(wide), mask) # (N, E)
+        branch = self.dropout(self.narrow(F.silu(self.norm(along)))) # (N, C)
+        output:Tensor = rows + self.drop_path(branch, mask)
         return output
 
 # %% ../../nbs/network/09_transformer.ipynb #c038
-class TransformerBlock(nn.Module):
+class TransformerBlock(RowBlock):
     "Self-attention, then a feed-forward network ([paper](https://arxiv.org/abs/1706.03762)), both normalised first."
     def __init__(self,
         dim:int, # feature width `C`
@@ -76,18 +76,17 @@ class TransformerBlock(nn.Module):
         self.attention = MultiHeadSelfAttention(dim, num_heads, drop_rate)
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(
-            nn.Linear(dim, expand*dim), nn.SiLU(), nn.Dropout(drop_rate), nn.Linear(expand*dim, dim))
-        self.dropout = nn.Dropout(drop_rate)
+            nn.Linear(dim, expand*dim), nn.SiLU(), Dropout(drop_rate), nn.Linear(expand*dim, dim))
+        self.dropout = Dropout(drop_rate)
 
-    def forward(self,
-        x:Tensor, # `(B, T, C)`
+    def on_rows(self,
+        rows:Tensor, # `(N, C)`, the real frames
         mask:Tensor|None=None, # `(B, T)`, True = real frame; None = all real
-    ) -> Tensor: # `(B, T, C)`
-        x = zero_padding(x, mask)
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
-        branch:Tensor = self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return x + branch
+    ) -> Tensor: # `(N, C)`
+        rows = rows + self.dropout(self.attention(self.attention_norm(rows), mask))
+        branch:Tensor = self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
+        return rows + branch
 
     def attention_weights(self, x:Tensor, mask:Tensor|None=None) -> Tensor:
         "Attention weights `(B, H, T, T)`: for each head, queries in rows and keys in columns."
-        return self.attention.attention_weights(self.attention_norm(zero_padding(x, mask)), mask)
+        return self.attention.attention_weights(self.attention_norm(real_rows(x, mask)), mask)

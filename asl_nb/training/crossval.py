@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ALL_BLOCKS', 'SAME_TIME', 'SAME_BODY', 'SAME_HAND', 'NO_DROPPING', 'NO_AUGMENTATION', 'VARIANTS', 'FIRST_PLACE',
            'Logit', 'MACHINE', 'WATCHED_EPOCHS', 'MOST_LOGITS', 'HELD_OUT', 'make_folds', 'find_variants', 'FoldResult',
-           'settings_of', 'run_once', 'result_path', 'read_result', 'find_result', 'cross_validate', 'describe_result',
-           'out_of_fold_temperature', 'list_runs', 'list_signs', 'crossval_table', 'draw_crossval', 'choose_by_others',
-           'describe_choice', 'note_cross_validation']
+           'settings_of', 'run_once', 'result_path', 'read_result', 'find_result', 'run_and_keep', 'cross_validate',
+           'describe_result', 'out_of_fold_temperature', 'list_runs', 'list_signs', 'crossval_table', 'draw_crossval',
+           'choose_by_others', 'describe_choice', 'note_cross_validation']
 
 # %% ../../nbs/training/11_crossval.ipynb #c003
 import json
@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -26,6 +27,7 @@ from matplotlib.axes import Axes
 from pydantic import FailFast, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from ..core.cluster import results_of_cluster
 from ..core.content import Count, Finite, Share, check_file_name, complaint
 from ..core.errors import InputError
 from ..core.files import atomic_write, read_json
@@ -263,6 +265,18 @@ def find_result(path:Path, config:TrainingConfig) -> FoldResult|None: # None: no
         raise InputError(f"{path}: was made with other settings; give another --out, or delete it")
     return found
 
+# %% ../../nbs/training/11_crossval.ipynb #clus1
+def run_and_keep(
+    config:TrainingConfig,
+    variant:str,
+    fold:str,
+    path:Path, # of the result; replaced atomically
+) -> FoldResult:
+    "Do a run, and write its result as soon as there is one."
+    found = run_once(config, variant, fold, path.with_suffix(""))
+    with atomic_write(path) as temporary: temporary.write_text(json.dumps(asdict(found)))
+    return found
+
 # %% ../../nbs/training/11_crossval.ipynb #de1f14a6
 def cross_validate(
     data:str|os.PathLike[str], # a plain folder of recordings, or several with semicolons between
@@ -272,6 +286,7 @@ def cross_validate(
     seeds:Sequence[int]=(42,),
     changes:Mapping[str, Any]|None=None, # configuration fields for every variant, for example fewer epochs
     report:Callable[[str], None]|None=print, # what to do with a line of progress
+    scheduler:str|None=None, # address of a Dask scheduler whose workers do the runs; None: here, one after the other
 ) -> list[FoldResult]: # of all variants, folds and seeds
     "Train and test every variant in every fold with every seed, unless that has been done."
     folders = data_folders(data)
@@ -280,19 +295,25 @@ def cross_validate(
         raise InputError(f"{folder}: is split already; give a plain folder, the folds do the splitting")
     table = pd.concat([read_table(folder, check_files=False) for folder in folders])
     people, chosen = make_folds(folds, table), find_variants(variants)
+    if scheduler: # wherever its workers were started
+        data, out = ";".join(str(folder.absolute()) for folder in folders), Path(out).absolute()
     asked = [(seed, name, fold, result_path(out, name, fold, seed))
              for seed in seeds for name in chosen for fold in people]
-    results = []
-    for seed, variant, fold, path in progress_bar(asked, "runs"):
+    results, left = {}, []
+    for seed, variant, fold, path in asked:
         held_out = {"data": str(data), "test_participants": people[fold], "seed": seed}
         config = config_from({"validation_share": 0., **chosen[variant], **(changes or {}), **held_out})
-        found = find_result(path, config)
-        if found is None:
-            found = run_once(config, variant, fold, path.with_suffix(""))
-            with atomic_write(path) as temporary: temporary.write_text(json.dumps(asdict(found)))
-            if report: report(describe_result(found))
-        results.append(found)
-    return results
+        if found := find_result(path, config): results[path] = found
+        else: left.append((config, variant, fold, path))
+    runs = results_of_cluster(scheduler, run_and_keep, left) if scheduler else enumerate(starmap(run_and_keep, left))
+    for number, result in progress_bar(runs, "runs", len(left)):
+        if result is None: continue
+        results[left[number][-1]] = result
+        if report: report(describe_result(result))
+    if lost := [f"{name} {fold}" for _, name, fold, path in left if path not in results]:
+        raise InputError(f"{scheduler}: its workers were killed by {', '.join(lost)} (out of memory?); "
+                         "what is done is kept")
+    return [results[path] for *_, path in asked]
 
 # %% ../../nbs/training/11_crossval.ipynb #c019
 def describe_result(result:FoldResult) -> str:

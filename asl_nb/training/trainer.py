@@ -33,6 +33,7 @@ from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, 
 from ..data.body import drop_doubled
 from ..data.clips import somebody_is_seen
 from ..data.datasets import ClipDataset, Splits, data_folders, load_splits, split_dataset
+from ..data.landmarks import WHOLE
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, sample_per_sign, stratified_sample
 from ..data.synthetic import synthetic_dataset
@@ -40,8 +41,10 @@ from ..evaluation.baseline import compare_with_baseline, score_baseline
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scores import Evaluation, Score, evaluate, predict_logits
 from ..evaluation.unknown import fit_threshold
+from ..network.choices import POINT_SETS
 from ..network.enrolment import measure_statistics
 from ..network.model import ASLModel, count_parameters
+from ..network.preprocessing import needed_landmarks
 from ..network.weights import check_tensors, load_model, load_pretrained, save_model
 from .augmentation import augment, augmentation_generator, mix_clips
 from .checkpoint import (Interrupted, check_like, check_same, checkpoints, listen_for_stop,
@@ -101,10 +104,12 @@ def batch_transform(
     "What `train_epoch` is to do to the batches of an epoch."
     off = AugmentationConfig()  # type: ignore[call-arg]  # pydantic fills in the defaults
     if not config.mixup and all(getattr(config, name) == value for name, value in asdict(off).items()): return None
+    few = needed_landmarks(POINT_SETS[config.points])
     def transform(batch:Batch, number:int) -> Batch:
         generator = augmentation_generator(config.seed, epoch, number, rank)
-        if config.drop_doubled: batch = batch._replace(landmarks=drop_doubled(batch.landmarks))
-        batch = augment(batch, config, generator)
+        subset = few if batch.landmarks.shape[2] == len(few.points) else WHOLE
+        if config.drop_doubled: batch = batch._replace(landmarks=drop_doubled(batch.landmarks, subset))
+        batch = augment(batch, config, generator, subset)
         return mix_clips(batch, config.mixup, classes, generator) if config.mixup else batch
     return transform
 
@@ -132,10 +137,11 @@ def make_loaders(
                      frame_budget=config.frame_budget and config.frame_budget*config.accumulation_steps,
                      length_jitter=config.length_jitter, least_batches=config.epoch_steps,
                      weights=balanced_weights(people, labels, config.balance) if config.balance else None)
-    train_loader = plan_loader(splits.train, plan, share, **reading)
+    subset = needed_landmarks(POINT_SETS[config.points])
+    train_loader = plan_loader(splits.train.with_landmarks(subset), plan, share, **reading)
     if not len(splits.validation): return train_loader, None
     in_order = BatchPlan(batch_size=config.batch_size, sort=True)
-    return train_loader, plan_loader(splits.validation, in_order, share, **reading)
+    return train_loader, plan_loader(splits.validation.with_landmarks(subset), in_order, share, **reading)
 
 # %% ../../nbs/training/10_trainer.ipynb #100fd535
 class TrainerState:

@@ -1,4 +1,8 @@
-"""Extraction and live recognition ask no host for anything: every call by which a program could is watched."""
+"""Extraction and live recognition ask no host for anything: every call by which a program could is watched.
+
+What pages ask for is watched where they are tested: the page in a browser in test_demo_page, JupyterLab in
+test_lab_browser, the app by Voilà in test_live_browser, the site in test_site.
+"""
 import re
 import shutil
 import subprocess

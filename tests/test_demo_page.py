@@ -403,6 +403,9 @@ def test_the_folder_is_not_taken_from_others(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+OLDER = "needs the older MediaPipe, of Python 3.11 or 3.12, with its models"
+
+
 def make_landmark_models(path):
     "A stand-in for Google's holistic_landmarker.task, put together from the models in MediaPipe's Python package."
     from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer
@@ -497,7 +500,8 @@ def test_a_video_file(filmed):
     assert len(clip) == 15 and filmed.evaluate("demo.clip.aspect") == 360/640 # eight images at 15 fps, brought to 30
     assert filmed.is_visible("#found") and filmed.inner_text("#verdict") in ("no sign here", "unknown", *CLASSES)
     if not VIDEO.exists(): return
-    holistic = pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture").solutions.holistic
+    pytest.importorskip("mediapipe.python.solutions", reason=OLDER, exc_type=ImportError)
+    from mediapipe.python.solutions import holistic
     video = cv2.VideoCapture(str(filmed.folder/"film.webm"))
     with holistic.Holistic() as detector:
         right = [detector.process(cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB)) for _ in range(8)]
@@ -562,7 +566,7 @@ def test_the_model_in_the_box_names_drawn_signers(browser, serve, tmp_path):
 
 @pytest.mark.slow
 def test_a_landmark_model_of_ones_own(filmed, model, tmp_path):
-    pytest.importorskip("mediapipe", reason="needs python setup_venv.py dev capture", exc_type=ImportError)
+    pytest.importorskip("mediapipe.python.solutions", reason=OLDER, exc_type=ImportError)
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
     make_landmark_models(tmp_path/"holistic_landmarker.task")
     filmed.set_input_files("#file", tmp_path/"holistic_landmarker.task")

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asl_nb.capture.conversion import write_pose
+from asl_nb.capture.extractor import load_holistic
 from asl_nb.capture.keypoints import keypoints_from_clip, read_pose, write_keypoints
 from asl_nb.capture.readers import TimeSpan, read_landmarks
 from asl_nb.capture.skeletons import OPENPOSE, WHOLEBODY, clip_from_points, points_from_clip
@@ -40,9 +41,14 @@ def library(name):
     return pytest.importorskip(name, reason="needs python setup_venv.py dev capture", exc_type=ImportError)
 
 
+def need_holistic():
+    try: load_holistic()
+    except InputError as error: pytest.skip(str(error))
+
+
 def real_images(folder, clip):
     cv2 = library("cv2")
-    library("mediapipe")
+    need_holistic()
     if not VIDEO.exists(): pytest.skip("the recordings in ../shared/data/videos are not on this machine")
     folder.mkdir()
     video, number = cv2.VideoCapture(str(VIDEO)), 0
@@ -52,7 +58,7 @@ def real_images(folder, clip):
 
 
 def real_video(path, clip):
-    library("mediapipe")
+    need_holistic()
     if not VIDEO.exists(): pytest.skip("the recordings in ../shared/data/videos are not on this machine")
     path.symlink_to(VIDEO)
 

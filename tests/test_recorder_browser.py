@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from asl_nb.capture.extractor import load_holistic
+from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip
 from asl_nb.data.datasets import load_folder
 from asl_nb.data.landmarks import PARTS
@@ -23,6 +25,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 websocket = pytest.importorskip("websocket", reason="comes with JupyterLab")
 for name in ("mediapipe", "anywidget", "jupyterlab"):
     pytest.importorskip(name, reason="needs python setup_venv.py dev capture and JupyterLab", exc_type=ImportError)
+try: load_holistic()
+except InputError as error: pytest.skip(str(error), allow_module_level=True)
 if not CHROMIUM: pytest.skip("no Chromium on this machine; install the package chromium", allow_module_level=True)
 
 # what the page says when a kernel is there, idle, and has a name

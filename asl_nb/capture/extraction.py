@@ -126,14 +126,16 @@ def _read_videos(
                 except BrokenProcessPool: yield tasks[number], None
 
 # %% ../../nbs/capture/09_extraction.ipynb #clx1
-def _read_there(
+def _read_somewhere(
     tasks:Sequence[tuple[Any, ...]], # arguments of `_work`, one tuple for each video
-    scheduler:str, # address
-) -> Iterator[tuple[int, Record|None]]: # number of a task, and its record; None: it killed its workers
-    "Work on videos on the machines of a cluster, which see the same folders, wherever their workers were started."
+    workers:int, # processes, at most
+    scheduler:str|None, # address, of a cluster whose machines see the same folders; None: here
+) -> Iterator[tuple[tuple[Any, ...], Record|None]]: # a task and its record; None: it killed whoever worked on it
+    "Work on videos, on this machine or on those of a cluster, wherever their workers were started."
+    if not scheduler: return _read_videos(tasks, _work, max(min(workers, len(tasks)), 1))
     absolute = [(source._replace(path=source.path.absolute()), labels, folder.absolute(), *rest)
                 for source, labels, folder, *rest in tasks]
-    return results_of_cluster(scheduler, _work, absolute)
+    return ((tasks[number], record) for number, record in results_of_cluster(scheduler, _work, absolute))
 
 # %% ../../nbs/capture/09_extraction.ipynb #c081
 @dataclass
@@ -201,9 +203,7 @@ class _Run:
         yield from threads(joblib.delayed(_work)(*task, *more) for task in found)
         bar = progress and len(self.tasks) == 1 and not scheduler
         videos = [(*task, *more, bar) for task in self.tasks if task[0].kind in FROM_IMAGES]
-        if scheduler: made = ((videos[number], record) for number, record in _read_there(videos, scheduler))
-        else: made = _read_videos(videos, _work, max(min(workers, len(videos)), 1))
-        for (source, labels, *_), record in made:
+        for (source, labels, *_), record in _read_somewhere(videos, workers, scheduler):
             known = {"source": source.name, "kind": source.kind, **labels._asdict()}
             yield record or known | {"fault": f"{source.path}: {KILLED}"}
 

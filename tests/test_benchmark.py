@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import benchmark
-from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, git, measure_build,
-                              measure_onnx, precision_switch, revision_folder, run_benchmark, take_turns,
+from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, git, measure_onnx,
+                              precision_switch, revision_folder, run_benchmark, take_turns,
                               training_products, use_threads)
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.landmarks import NOSE_TIP, PARTS, POSE
-from asl_nb.data.synthetic import write_synthetic
 from asl_nb.network.model import ASLModel, count_parameters
 from asl_nb.network.preprocessing import PreprocessingLayer
 from asl_nb.references import (PlainModel, copy_weights, make_up_clip, miniature_lengths, pad, plain_features,
@@ -204,12 +203,3 @@ def test_without_a_clone_there_is_one_clear_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "asl_nb", "bench", "--against", "HEAD"], cwd=tmp_path, text=True,
                           env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True)
     assert done.returncode and done.stderr.count("\n") == 1 and "not installed from a clone" in done.stderr
-
-
-def test_every_row_of_a_build_is_measured(tmp_path):
-    data = write_synthetic(tmp_path/"data", signers=4, clips_per_sign=2, seed=0, signs=("hello", "please"))
-    found = measure_build(ROOT, str(data), 16)
-    rows = [f"{what}, {recipe}" for recipe in ("best", "guide")
-            for what in ("a training step", "evaluating a clip", "a clip in PyTorch", "a clip in ONNX Runtime")]
-    assert set(rows[:3]) <= set(found) <= set(rows) and min(map(min, found.values())) > 0
-    with pytest.raises(InputError, match="data cannot be measured"): measure_build(data, str(data), 16)

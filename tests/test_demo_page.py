@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from asl_nb.capture.landmarker import make_models
 from asl_nb.data.clips import write_clip
 from asl_nb.data.landmarks import ASPECT, change_aspect
 from asl_nb.data.synthetic import Signer, perform
@@ -406,24 +407,6 @@ def test_the_folder_is_not_taken_from_others(folder, tmp_path):
 OLDER = "needs the older MediaPipe, of Python 3.11 or 3.12, with its models"
 
 
-def make_landmark_models(path):
-    "A stand-in for Google's holistic_landmarker.task, put together from the models in MediaPipe's Python package."
-    from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer
-    import mediapipe
-    sources = {"face_detector": ("face_detection/face_detection_short_range", 127.5, 127.5),
-               "face_landmarks_detector": ("face_landmark/face_landmark", 0, 255),
-               "hand_landmarks_detector": ("hand_landmark/hand_landmark_full", 0, 255),
-               "hand_roi_refinement": ("holistic_landmark/hand_recrop", 0, 255),
-               "pose_detector": ("pose_detection/pose_detection", 127.5, 127.5),
-               "pose_landmarks_detector": ("pose_landmark/pose_landmark_full", 0, 255)}
-    with zipfile.ZipFile(path, "w") as bundle:
-        for name, (source, mean, deviation) in sources.items():
-            content = (Path(mediapipe.__file__).parent/"modules"/f"{source}.tflite").read_bytes()
-            writer = metadata_writer.MetadataWriter.create(bytearray(content))
-            writer.add_image_input([float(mean)], [float(deviation)])
-            bundle.writestr(f"{name}.tflite", bytes(writer.populate()[0]))
-
-
 def show_video(images, path, frames_per_second=15):
     "A video file of images `(height, width, 3)`."
     import cv2
@@ -568,7 +551,7 @@ def test_the_model_in_the_box_names_drawn_signers(browser, serve, tmp_path):
 def test_a_landmark_model_of_ones_own(filmed, model, tmp_path):
     pytest.importorskip("mediapipe.python.solutions", reason=OLDER, exc_type=ImportError)
     if not VIDEO.exists(): pytest.skip("real recordings are not here")
-    make_landmark_models(tmp_path/"holistic_landmarker.task")
+    make_models(Path(import_module("mediapipe").__file__).parent/"modules", tmp_path/"holistic_landmarker.task")
     filmed.set_input_files("#file", tmp_path/"holistic_landmarker.task")
     wait_for(filmed, "document.getElementById('status').textContent.includes('from now on') "
                      "|| !document.getElementById('trouble').hidden", 180)

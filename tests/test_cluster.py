@@ -1,6 +1,9 @@
 """Work on a Dask cluster: the same results as here, whatever becomes of workers and scheduler."""
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -59,14 +62,29 @@ def test_runs_are_the_same_as_here_though_a_worker_is_killed(recordings, tmp_pat
     assert len(list(tmp_path.glob("there/best/*.json"))) == 3
 
 
-def test_without_its_scheduler_what_is_done_is_kept(recordings, tmp_path, cluster):  # noqa: F811
+@pytest.fixture
+def scheduler(tmp_path):
+    "A scheduler and a worker as a person starts them; the process and its address."
+    file = tmp_path/"scheduler.json"
+    words = {"scheduler": ["--host", "127.0.0.1", "--port", "0"], "worker": ["--nthreads", "1", "--no-nanny"]}
+    processes = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", "--no-dashboard",
+                                   "--scheduler-file", file, *more], stderr=subprocess.DEVNULL)
+                 for name, more in words.items()]
+    while not file.exists(): time.sleep(.05)
+    yield processes[0], json.loads(file.read_text())["address"]
+    for process in processes: process.kill(), process.wait()
+
+
+def test_without_its_scheduler_what_is_done_is_kept(recordings, tmp_path, scheduler):  # noqa: F811
+    process, address = scheduler
+
     def stop():
         while not list(tmp_path.glob("best/*.json")): time.sleep(.02)
-        cluster.close()
+        process.kill()
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     with pytest.raises(InputError, match="the Dask scheduler went away; start it again"):
-        runs(recordings, tmp_path, scheduler=cluster.scheduler_address)
+        runs(recordings, tmp_path, scheduler=address)
     thread.join(60)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("best/*.json")}
     assert 1 <= len(kept) < 3

@@ -40,7 +40,7 @@ def results_of_cluster(
         for future in distributed.as_completed(numbers, loop=client.loop, raise_errors=False):
             try: result = future.result()
             except distributed.KilledWorker: result = None
-            except distributed.client.FutureCancelledError:
+            except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
                 raise InputError(f"{readable(address)}: the Dask scheduler went away; start it again, and then the "
                                  "same command: it goes on where it stopped") from None
             yield numbers.pop(future), result

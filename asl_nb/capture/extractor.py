@@ -16,7 +16,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
@@ -230,15 +230,13 @@ def extract_video(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]: # standard clip `(T, 543, 3)`, seconds `(T,)`, facts of the video
     "The landmarks of a video. Raises `InputError` if it cannot be read or shows nobody."
     path, facts = Path(path), video_facts(path) # before MediaPipe, which is not missed where there is no video
-    if extractor is None:
-        with LandmarkExtractor(mirrored) as own:
-            return extract_video(path, frames_per_second, largest_side, mirrored, own, progress, part)
     aspect = check_picture(path, (facts["width"], facts["height"]))
     thinned = min(1, (frames_per_second or math.inf)/max(facts["stated_rate"], 1))
     expected, images = int(facts["stated_frames"]*thinned), read_video(path, frames_per_second, largest_side)
     shown = progress_bar(images, path.name, total=max(expected, 0) or None, disable=not progress)
     wanted = (image for image in takewhile(lambda image: image[0] < part[1], shown) if image[0] >= part[0])
-    clip, seconds = extract_images(path, wanted, extractor, frames_per_second)
+    finding:AbstractContextManager[Any] = nullcontext(extractor) if extractor else LandmarkExtractor(mirrored)
+    with finding as find: clip, seconds = extract_images(path, wanted, find, frames_per_second)
     seconds -= seconds[0]
     pictures, last = len(clip), round(float(seconds[-1]), 3)
     clip, seconds = resample_clip(change_aspect(clip, aspect, inplace=True), seconds, frames_per_second)

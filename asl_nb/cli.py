@@ -33,7 +33,7 @@ from typer.core import TyperGroup
 
 # %% ../nbs/92_cli.ipynb #c003a
 from . import __version__
-from .core.errors import InputError, readable
+from .core.errors import InputError, lacks_memory, readable
 from .core.files import atomic_write, check_input, check_output, read_input, read_json
 
 # %% ../nbs/92_cli.ipynb #c003t
@@ -89,9 +89,11 @@ class Commands(TyperGroup):
         "Run the command, and report an `InputError`, or what the system says of a path."
         try: return super().invoke(ctx)
         except InputError as error: fault = error
-        except MemoryError: fault = InputError("the memory is full; close other programs, or give fewer clips")
         except BrokenPipeError: raise # nobody reads the output any more
-        except (OSError, UnicodeEncodeError) as error: fault = fault_of_path(error)
+        except (MemoryError, RuntimeError, ImportError, OSError, UnicodeEncodeError) as error:
+            if lacks_memory(error): fault = InputError("the memory is full; close other programs, or give fewer clips")
+            elif isinstance(error, (OSError, UnicodeEncodeError)): fault = fault_of_path(error)
+            else: raise
         except USAGE_ERROR as error:
             error.message = readable(error.message) # it names what was typed
             raise

@@ -67,24 +67,24 @@ def judge(read, check):
     return "right", ""
 
 
-def in_child(answer, read, check, seconds):
+def in_child(answer, read, check, seconds, room):
     "The life of the process that reads: it is killed by the system when its time or memory is over."
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
     everything = int(Path("/proc/self/statm").read_text().split()[0])*os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (everything + 6*10**9,)*2)
+    resource.setrlimit(resource.RLIMIT_AS, (everything + room,)*2)
     with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
     kind, detail = judge(read, check)
     os.write(answer, json.dumps([kind, detail[-5000:]]).encode())
 
 
-def in_limits(read, check=lambda found: None, size=0, seconds=SECONDS):
+def in_limits(read, check=lambda found: None, size=0, seconds=SECONDS, room=6*10**9):
     "Call a reader in a process of its own, with limits of time and memory."
     before = resident()
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
-        try: in_child(writing, read, check, seconds)
+        try: in_child(writing, read, check, seconds, room)
         finally: os._exit(0)
     os.close(writing)
     with open(reading, "rb") as pipe: said = pipe.read()

@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from small_export import small_export
 
 from asl_nb.core.errors import InputError, readable
 
@@ -360,18 +361,8 @@ def check_answer(found):
     for name in classes: assert readable(name) == name and 0 < len(name) <= 200
 
 
-@cache
-def exported_bytes():
-    import tempfile
-
-    from asl_nb.export import export_onnx
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(*trained(), Path(folder)/"model.onnx", progress=False)
-        return (Path(folder)/"model.onnx").read_bytes()
-
-
 def make_exported(folder):
-    (folder/"model.onnx").write_bytes(exported_bytes())
+    (folder/"model.onnx").write_bytes(small_export())
     return folder/"model.onnx"
 
 

@@ -1,5 +1,6 @@
 """The packed store: what goes in comes out, whatever happens in between."""
 import errno
+import io
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -420,3 +422,14 @@ def test_only_stores_of_temporary_folders_that_are_gone_are_forgotten(source, tm
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     assert forget_temporary_stores(tmp_path/"cache") == [stores[0].path.name]
     assert not stores[0].path.exists() and stores[1].path.exists() and stores[2].path.exists()
+
+
+@pytest.mark.slow
+def test_what_a_large_collection_needs_is_measured(tmp_path):
+    tool = Path(__file__).resolve().parents[1]/"nbs"/"_tools"/"scale.py"
+    command = [sys.executable, tool, "series", tmp_path, "600", "make", "pack", "inspect"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = pd.read_csv(io.StringIO(done.stdout))
+    assert rows.command.tolist() == ["make", "pack", "inspect"] and (rows.megabytes < 1000).all()
+    store = open_store(tmp_path/"packed600")
+    assert len(store) == 600 and 18 <= np.median(store.lengths) <= 27 and store.lengths.max() > 300

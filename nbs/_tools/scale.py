@@ -1,10 +1,12 @@
-"""Make a collection of as many clips as asl-signs has, and measure a command: its time and its own memory.
+"""Make a collection of as many clips as asl-signs has, and measure what the commands need for it.
 
     python nbs/_tools/scale.py make DIR 94477      write a collection in asl-signs layout
-    python nbs/_tools/scale.py measure COMMAND …   run a command, then print seconds, processor seconds, peak of memory
+    python nbs/_tools/scale.py start DIR           train one step, and print how long that took from the start of Python
+    python nbs/_tools/scale.py series DIR 94477    make, pack, inspect, train, evaluate, kill and resume: a table;
+                                                   names at the end (pack inspect …) do only these
 
 The clips are those of synthetic signers, stretched to lengths of a log-normal distribution whose median is 22 frames
-and whose mean is about 38. Four hundred of them are different; all others are further names (hard links) of these.
+and whose mean is about 39. Four hundred of them are different; all others are further names (hard links) of these.
 Memory is what the system calls anonymous: without files and shared memory, of all processes together.
 """
 import json
@@ -17,6 +19,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from asl_nb.data.clips import write_clip
 from asl_nb.data.layout import SIGN_MAP, TABLE
@@ -25,6 +28,8 @@ from asl_nb.data.synthetic import LEXICON, Signer, perform
 
 DIFFERENT, SIGNERS, SIGNS = 400, 21, 250
 MEDIAN, SPREAD, SHORTEST, LONGEST = 22, 1.08, 2, 500
+ENOUGH = ("--clips-per-sign", 26, "--epoch-steps", 200)  # two hundred steps, however many clips there are
+FEW = ("--clips-per-sign", 4, "--epoch-steps", 30)
 
 
 def lengths():
@@ -49,6 +54,8 @@ def make(folder, clips):
         rows.append((path, f"synthetic{signer:02d}", str(number), f"sign{sign:03d}"))
     table = pd.DataFrame(rows, columns=["path", "participant_id", "sequence_id", "sign"])
     table.to_csv(folder/TABLE, index=False)
+    frames = lengths()
+    print(f"{clips:,} clips; frames: median {np.median(frames):.0f}, mean {frames.mean():.1f}, at most {frames.max()}")
     (folder/SIGN_MAP).write_text(json.dumps({f"sign{number:03d}": number for number in range(SIGNS)}))
 
 
@@ -66,19 +73,61 @@ def anonymous(process):
     return sum(1024*int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def measure(command):
-    "Run a command and say what it took."
-    began, most = time.monotonic(), 0
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            try: most = max(most, sum(map(anonymous, family(process.pid))))
-            except (FileNotFoundError, ProcessLookupError): pass  # one of them has ended meanwhile
-            time.sleep(.05)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{time.monotonic() - began:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of a processor, {most/1e6:.0f} MB")
-    return process.returncode
+def measure(*words, until=None):
+    "Run a command, or kill it (-9) as soon as something is true: seconds, processor seconds and megabytes at most."
+    began, before, most = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
+    process = subprocess.Popen([sys.executable, *map(str, words)], stdout=sys.stderr)
+    while process.poll() is None:
+        try: most = max(most, sum(map(anonymous, family(process.pid))))
+        except (FileNotFoundError, ProcessLookupError): pass  # one of them has ended meanwhile
+        if until and until(): process.kill()
+        time.sleep(.05)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return round(time.monotonic() - began, 1), round(used, 1), round(most/1e6)
+
+
+def series(folder, clips, names):
+    "Measure one command after the other, and print a row of a table for each; of some names, only these."
+    plain, packed, out, by_frames, again = [folder/f"{name}{clips}"
+                                            for name in ("plain", "packed", "run", "by_frames", "again")]
+    train = ["-m", "asl_nb", "train", "--data", packed, "--test-share", ".05", "--device", "cpu", "--epochs"]
+    run, rerun = [*train, 1, *ENOUGH, "--out", out], [*train, 2, *FEW, "--out", again]
+    commands = {"make": [__file__, "make", plain, clips], "pack": ["-m", "asl_nb", "pack", plain, packed],
+                "inspect": ["-m", "asl_nb", "inspect", packed], "start": [__file__, "start", packed], "train": run,
+                "train by frames": [*train, 1, *ENOUGH, "--frame-budget", 2000, "--out", by_frames],
+                "evaluate": ["-m", "asl_nb", "evaluate", out, "--data", packed, "--participants", "synthetic00"],
+                "killed": rerun, "resume": ["-m", "asl_nb", "train", "--resume", again]}
+    print("command,clips,seconds,processor,megabytes", flush=True)
+    for name in names or commands:
+        words = commands[name]
+        if name == "evaluate": words[3] = next(out.glob("*.pth"))
+        until = (lambda: any(again.glob("*_checkpoint_*.pt"))) if name == "killed" else None
+        print(name, clips, *measure(*words, until=until), sep=",", flush=True)
+
+
+def start(folder):
+    "Load a collection, train one step as `asl-nb train --data DIR --device cpu` does, and say how long all of it took."
+    from asl_nb.training.configuration import config_from
+    from asl_nb.training.engine import Engine
+    from asl_nb.training.loop import train_epoch
+    from asl_nb.training.manifest import run_files
+    from asl_nb.training.trainer import Interrupted, Trainer, batch_transform, describe_splits, load_data, make_loaders
+    def stop(result): raise Interrupted(15)
+    config = config_from({"data": folder, "recipe": "best", "device": "cpu"}, "scale.py")
+    engine, splits = Engine(config.device, max_grad_norm=config.max_grad_norm), load_data(config)
+    describe_splits(splits)
+    trainer = Trainer(config, splits, engine, run_files(folder, "asl_model_v20260101_000000"), None)
+    loader, transform = make_loaders(config, splits, engine)[0], batch_transform(config, 0, len(splits.train.classes))
+    try: train_epoch(trainer.wrapped, loader, trainer.criterion, trainer.optimizer, engine.device, 0, engine,
+                     transform=transform, on_step=stop)
+    except Interrupted: pass
+    seconds = time.time() - psutil.Process().create_time()
+    used = time.process_time()
+    print(f"{seconds:.1f} s, {used:.1f} s of a processor until the first of {len(loader)} steps was done")
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "make": make(Path(sys.argv[2]), int(sys.argv[3]))
-    else: sys.exit(measure(sys.argv[2:]))
+    elif sys.argv[1] == "start": start(sys.argv[2])
+    else: series(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -38,7 +38,7 @@ class Points(NamedTuple):
     def pick(self, points:slice|Sequence[int]) -> "Points":
         "Some of the points."
         if isinstance(points, slice): return Points(self.place[..., points, :, :], self.seen[..., points, :, :])
-        make = index_tensor.__wrapped__ if torch.compiler.is_exporting() else index_tensor # no tensor of an exporter stays
+        make = index_tensor.__wrapped__ if torch.compiler.is_exporting() else index_tensor # an exporter's is no other's
         index = make(tuple(points), self.place.device)
         return Points(self.place.index_select(-3, index), self.seen.index_select(-3, index))
 

@@ -147,8 +147,8 @@ def take_along(x:Tensor, indices:Tensor, dim:int) -> Tensor:
     return x.gather(dim, indices.expand(sizes))
 
 def fill(x:Tensor, mask:Tensor, value:float) -> Tensor:
-    "`torch.masked_fill`; with 0 it multiplies, so `x` is finite."
-    return torch.where(mask, value, x) if value else x*(~mask).to(x.dtype)
+    "`torch.masked_fill` of finite numbers with 0, or with minus infinity, for which -10⁹ stands."
+    return x - 1e9*mask.to(x.dtype) if value else x*(~mask).to(x.dtype)
 
 def divide(x:Tensor, divisor:int) -> Tensor:
     "`x//divisor`, where no number is below 0: ONNX cuts off what PyTorch rounds down."

@@ -70,10 +70,10 @@ def split_missing(
 ) -> Points: # `(B, P, A, T)`; seen if x and y are finite numbers, 0 where not seen
     "Decide what was seen, and leave no NaN."
     turned = landmarks.permute(0, 2, 3, 1)
-    finite = turned.isfinite()
-    seen = finite[:, :, :1] & finite[:, :, 1:2]
-    if real is not None: seen = seen & real[:, None, None]
-    return Points(torch.where(finite & seen, turned, 0.), seen.to(landmarks.dtype))
+    missing = turned.isnan() | turned.isinf()
+    unseen = missing[:, :, :1] | missing[:, :, 1:2]
+    if real is not None: unseen = unseen | ~real[:, None, None]
+    return Points(torch.where(missing | unseen, 0., turned), (~unseen).to(landmarks.dtype))
 
 # %% ../../nbs/data/11_body.ipynb #c006
 def coalesce(*candidates:Points) -> Points:

@@ -33,7 +33,7 @@ from typer.core import TyperGroup
 
 # %% ../nbs/92_cli.ipynb #c003a
 from . import __version__
-from .core.errors import InputError, readable
+from .core.errors import InputError, lacks_memory, readable
 from .core.files import atomic_write, check_input, check_output, read_input, read_json
 
 # %% ../nbs/92_cli.ipynb #c003t
@@ -89,9 +89,11 @@ class Commands(TyperGroup):
         "Run the command, and report an `InputError`, or what the system says of a path."
         try: return super().invoke(ctx)
         except InputError as error: fault = error
-        except MemoryError: fault = InputError("the memory is full; close other programs, or give fewer clips")
         except BrokenPipeError: raise # nobody reads the output any more
-        except (OSError, UnicodeEncodeError) as error: fault = fault_of_path(error)
+        except (MemoryError, RuntimeError, ImportError, OSError, UnicodeEncodeError) as error:
+            if lacks_memory(error): fault = InputError("the memory is full; close other programs, or give fewer clips")
+            elif isinstance(error, (OSError, UnicodeEncodeError)): fault = fault_of_path(error)
+            else: raise
         except USAGE_ERROR as error:
             error.message = readable(error.message) # it names what was typed
             raise
@@ -317,6 +319,8 @@ def crossval_command(
     seeds:Annotated[str, typer.Option(help="a run of each variant and fold for each seed")]="42",
     table:Annotated[Path|None, typer.Option(help="also write the runs to this CSV file")]=None,
     signs:Annotated[Path|None, typer.Option(help="and what became of each sign of each signer to this one")]=None,
+    plain_table:Annotated[Path|None, typer.Option(
+        "--plain", help="and what logistic and ridge regression reach on the same clips to this one")]=None,
     changed:Annotated[list[str], typer.Option(
         "--set", help="field=value for every variant, for example epochs=20")]=[],
     stands_for:Annotated[Path|None, typer.Option(
@@ -328,14 +332,14 @@ def crossval_command(
     from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
     from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
-                                          note_cross_validation)
-    for path in filter(None, (table, signs)): check_output(path)
+                                          note_cross_validation, plan_runs, score_plain_methods)
+    for path in filter(None, (table, signs, plain_table)): check_output(path)
     numbers = parse_names(seeds)
     if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
         raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
-    try: results = cross_validate(data, folds, out, variants, [int(seed) for seed in numbers],
-                                  changed_fields(changed),
-                                  report=lambda line: say(line, err=as_json), scheduler=scheduler)
+    asked = variants, [int(seed) for seed in numbers], changed_fields(changed)
+    try: results = cross_validate(data, folds, out, *asked, report=lambda line: say(line, err=as_json),
+                                  scheduler=scheduler)
     except Interrupted as interrupted:
         say(f"asl-nb: {interrupted}; nothing is lost: the same command goes on where it stopped", err=True)
         raise typer.Exit(interrupted.exit_code) from None
@@ -343,6 +347,7 @@ def crossval_command(
     runs = list_runs(results)
     write_csv(table, runs)
     if signs is not None: write_csv(signs, list_signs(results))
+    if plain_table is not None: write_csv(plain_table, score_plain_methods(plan_runs(data, folds, *asked)))
     summary = crossval_table(runs)
     if as_json: return say(plain(summary).to_json(orient="index"))
     for line in ["", *table_lines(summary), *describe_choice(runs)]: say(line)

@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from small_export import small_export
 
 from asl_nb.core.errors import InputError, readable
 
@@ -67,24 +68,24 @@ def judge(read, check):
     return "right", ""
 
 
-def in_child(answer, read, check, seconds):
+def in_child(answer, read, check, seconds, room):
     "The life of the process that reads: it is killed by the system when its time or memory is over."
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
     everything = int(Path("/proc/self/statm").read_text().split()[0])*os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (everything + 6*10**9,)*2)
+    resource.setrlimit(resource.RLIMIT_AS, (everything + room,)*2)
     with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
     kind, detail = judge(read, check)
     os.write(answer, json.dumps([kind, detail[-5000:]]).encode())
 
 
-def in_limits(read, check=lambda found: None, size=0, seconds=SECONDS):
+def in_limits(read, check=lambda found: None, size=0, seconds=SECONDS, room=6*10**9):
     "Call a reader in a process of its own, with limits of time and memory."
     before = resident()
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
-        try: in_child(writing, read, check, seconds)
+        try: in_child(writing, read, check, seconds, room)
         finally: os._exit(0)
     os.close(writing)
     with open(reading, "rb") as pipe: said = pipe.read()
@@ -360,18 +361,8 @@ def check_answer(found):
     for name in classes: assert readable(name) == name and 0 < len(name) <= 200
 
 
-@cache
-def exported_bytes():
-    import tempfile
-
-    from asl_nb.export import export_onnx
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(*trained(), Path(folder)/"model.onnx", progress=False)
-        return (Path(folder)/"model.onnx").read_bytes()
-
-
 def make_exported(folder):
-    (folder/"model.onnx").write_bytes(exported_bytes())
+    (folder/"model.onnx").write_bytes(small_export())
     return folder/"model.onnx"
 
 

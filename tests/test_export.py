@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_export import lived_in, small_export, small_model
 from test_program import SMALL, asl_nb, one_clip, recordings, refused  # noqa: F401 (recordings is a fixture)
 
 from asl_nb.core.errors import InputError
@@ -28,22 +29,12 @@ for name in ("onnx", "onnxscript", "onnxruntime"):
 
 import onnx  # noqa: E402 (after the skips)
 
-from asl_nb.export import (LOGIT_BOUND, compare, describe_export, edge_case_clips, export_onnx, load_onnx, make_graph,
-                           open_model, run_in_openvino, run_in_reference, to_int8, trial_recordings, write_onnx)
+from asl_nb.export import (LOGIT_BOUND, compare, describe_export, edge_case_clips, export_onnx, load_onnx, open_model,
+                           run_in_openvino, run_in_reference, to_int8, trial_recordings, write_onnx)
 
 VENDOR = Path(__file__).resolve().parents[1]/"docs/demo/vendor"
 DATA = Path(__file__).resolve().parents[2]/"shared/data/webcam_asl"
 SIGNS = ("hello", "thankyou", "please", "happy", "drink")
-
-
-def lived_in(model):
-    "A network whose running statistics are not those of a newborn."
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, torch.nn.BatchNorm1d):
-                part.running_mean.normal_(std=.2), part.running_var.uniform_(.5, 2)
-    return model.eval()
 
 
 NETWORKS = {name: TrainingConfig(recipe=name).network for name in RECIPES}
@@ -189,9 +180,8 @@ def test_an_eight_bit_file_answers_a_clip_alike_alone_and_in_a_batch(small, tmp_
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     "A small file to break."
-    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, dim=16, blocks=("transformer",), points="hands_and_arms"))
     path = tmp_path_factory.mktemp("small")/"model.onnx"
-    export_onnx(model, SIGNS, path, "asl_model_v20260101_120000", progress=False)
+    path.write_bytes(small_export())
     return path
 
 
@@ -248,12 +238,12 @@ def test_other_files_are_named(small, tmp_path):
 
 def test_a_wrong_graph_is_not_written(small, tmp_path):
     "What stood at the place stays there."
-    model = lived_in(ASLModel(None, len(SIGNS), max_len=60, dim=16, blocks=("transformer",), points="hands_and_arms"))
-    graph = make_graph(model)
+    model, graph = small_model(), onnx.load(small)
+    metadata = describe_export(model, load_onnx(small).classes, None, None)
     model.classifier.output.weight.data.mul_(1.001)
     (tmp_path/"model.onnx").write_text("before")
     with pytest.raises(InputError, match=r"model\.onnx: not written, .* logits differ by"):
-        write_onnx(graph, model, describe_export(model, SIGNS, None, None), tmp_path/"model.onnx", progress=False)
+        write_onnx(graph, model, metadata, tmp_path/"model.onnx", progress=False)
     assert (tmp_path/"model.onnx").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from functools import partial
@@ -496,6 +498,90 @@ def test_a_good_run_is_not_suspected(tmp_path):
         KINDS[kind].mutate(path, random.Random(1))
         path.write_bytes(whole)
         assert read_in_limits(kind, path).kind == "right"
+
+
+# --- no space, no memory ---------------------------------------------------------------------------------------------
+
+ON_A_SMALL_DISK = """
+import subprocess, sys
+from asl_nb.cli import app
+disk, *words = sys.argv[1:]
+for _ in range(2):
+    try: app(words)
+    except SystemExit as end: print("exit", end.code, flush=True)
+    subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
+"""
+
+
+@pytest.fixture
+def twice(tmp_path):
+    "Runs a command on a disk of so many bytes, and again when the disk is larger: what it said, and the folder after."
+    enter, disk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"], tmp_path/"disk"
+    disk.mkdir()
+    if not shutil.which("unshare") or subprocess.run([*enter, f"mount -t tmpfs none '{disk}'"]).returncode:
+        pytest.skip("a small disk needs user namespaces, which this system does not allow")
+
+    def run(size, *words):
+        program = [sys.executable, "-c", ON_A_SMALL_DISK, disk, *words]
+        script = f"mount -t tmpfs -o size={size} none '{disk}' && \"$@\"; cp -r '{disk}' '{tmp_path}/after'"
+        done = subprocess.run([*enter, script, "sh", *program], capture_output=True, text=True, cwd=tmp_path)
+        return done.stdout.splitlines(), done.stderr, tmp_path/"after"
+    return run
+
+
+def test_packing_on_a_full_disk_goes_on_when_there_is_space(tmp_path, twice):
+    from asl_nb.data.clips import read_clip, write_clip
+    from asl_nb.data.store import open_store
+    for number in range(480):  # every second one is long, and these are not asked for their length
+        path = tmp_path/f"data/clips/{number}.parquet"
+        if number < 2: write_clip(path, np.full((1 + 5*number, 543, 3), .5, np.float32))
+        else: os.link(tmp_path/f"data/clips/{number % 2}.parquet", path)
+    rows = "".join(f"clips/{number}.parquet,ana,{number},hello\n" for number in range(480))
+    (tmp_path/"data/train.csv").write_text("path,participant_id,sequence_id,sign\n" + rows)
+    (tmp_path/"data/sign_to_prediction_index_map.json").write_text('{"hello": 0}')
+    said, errors, after = twice("4m", "pack", "data", "disk/store")
+    assert [line for line in said if line.startswith("exit")] == ["exit 2", "exit 0"], errors
+    message, = re.findall("asl-nb: .*", errors)
+    assert "no space left" in message and "goes on where it stopped" in message
+    assert not re.search(r"\b[01]/480", errors.partition(message)[2]), "the second call begins after the first round"
+    store = open_store(after/"store")
+    assert store.verify(progress=False) == 480 and not store.faults()
+    np.testing.assert_array_equal(store[479], read_clip(tmp_path/"data/clips/1.parquet"))
+
+
+def test_extracting_on_a_full_disk_goes_on_when_there_is_space(tmp_path, twice):
+    (tmp_path/"takes/hello").mkdir(parents=True)
+    for number in range(8):
+        np.save(tmp_path/f"takes/hello/{number}.npy", np.random.default_rng(number).uniform(.2, .8, (4, 1662)))
+    words = ["extract", "takes", "--out", "disk/clips", "--participant", "ana", "--jobs", "1"]
+    said, errors, after = twice("120k", *words)
+    assert [line for line in said if line.startswith("exit")] == ["exit 2", "exit 0"], errors
+    message, = re.findall("asl-nb: .*", errors)
+    assert "No space left" in message and "free some space" in message
+    new, kept = map(int, re.search(r"(\d+) new clips .* (\d+) recordings were there already", "\n".join(said)).groups())
+    assert new + kept == 8
+    assert len(list(after.rglob("*.parquet"))) == 8 and not list(after.rglob("*.part"))
+
+
+def test_a_clip_is_not_to_blame_for_too_little_memory(tmp_path):
+    import pyarrow
+    from asl_nb.data.clips import read_clip, write_clip
+    path = tmp_path/"long.parquet"
+    write_clip(path, np.random.default_rng(0).random((2000, 543, 3), np.float32))
+
+    def read():
+        pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the usual one took its memory long ago
+        return read_clip(path)
+    kinds = [in_limits(read, room=room*10**6).kind for room in (10, 30, 40, 50, 60, 200)]
+    assert {*kinds} == {"memory", "right"} and kinds[0] == "memory" and kinds[-1] == "right", kinds
+
+
+def test_a_command_without_memory_says_so_in_one_line():
+    words = ["train", "--synthetic-signers", "3", "--synthetic-clips", "1", "--device", "cpu"]
+    import_module("asl_nb.training.trainer")
+    def train(): raise InputError(" ".join(map(str, asl_nb(*words))))
+    line = refused(in_limits(train, room=10**8), "2 ", "asl-nb: the memory is full; close other programs")
+    assert "Traceback" not in line
 
 
 # --- every path of every command -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 import multiprocessing
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -169,3 +171,48 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
     process.communicate(timeout=120)
     _, error = finish(Fork("train", "--resume", tmp_path), code=2)
     assert "processes was 2 and is 1" in error
+
+
+def is_open(port):
+    with socket.socket() as probe: return not probe.connect_ex(("127.0.0.1", int(port)))
+
+
+def kill_all(process):
+    "What happens to a machine's processes when it is lost."
+    parent = psutil.Process(process.pid)
+    for each in [*parent.children(recursive=True), parent]: each.kill()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_process_again_and_the_run_is_the_same(tmp_path):
+    words = [*RUN, "--device", "cpu", "--out"]
+    finish(start(*words, tmp_path/"unbroken", launcher=TORCHRUN))
+    process = start(*words, tmp_path/"killed", launcher=(*TORCHRUN[:3], "--max-restarts", "1", *TORCHRUN[3:]))
+    wait_for_checkpoint(process, tmp_path/"killed")
+    psutil.Process(process.pid).children()[1].kill()
+    out, _ = finish(process)
+    assert "goes on    after epoch" in out
+    assert_same(outcome(tmp_path/"killed"), outcome(tmp_path/"unbroken"))
+    assert len(list((tmp_path/"killed").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_when_one_of_two_machines_is_lost_the_other_goes_on_alone(tmp_path):
+    port = free_port()
+    elastic = ("-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc_per_node", "2", "--max-restarts", "3",
+               "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "lost",
+               "--local-addr", "127.0.0.1", "--rdzv-conf", "last_call_timeout=20,keep_alive_interval=1", "-m", "asl_nb")
+    words = [*RUN, "--device", "cpu", "--out", tmp_path, "--batch-size", "4", "--epochs", "20"]
+    one = start(*words, launcher=elastic)
+    while not is_open(port): time.sleep(.1)  # whoever comes first keeps the list of machines, and must not be lost
+    two = start(*words, launcher=elastic)
+    wait_for_checkpoint(one, tmp_path)
+    kill_all(two)
+    two.communicate()
+    out, _ = finish(one)
+    epoch, steps = map(int, re.search(r"goes on    after epoch (\d+), (\d+) steps", out).groups())
+    assert steps == 6*epoch and out.count("epoch 20/20") == 1
+    manifest = read_manifest(next(tmp_path.glob("*_final_manifest.json")))
+    assert len(manifest.training_history.val_losses) == 20
+    assert manifest.final_results.steps == 6*epoch + 7*(20 - epoch)  # 50 clips: 16 in a step, then 8
+    assert "2 processes" in manifest.reproduction.optimisations and len(list(tmp_path.iterdir())) == 4

@@ -365,22 +365,27 @@ store.pack_clips(sys.argv[1], pandas.read_json(sys.argv[2], dtype=str), sys.argv
 """
 
 
-@pytest.mark.parametrize("room", [0, 150_000, 700_000])
-def test_full_disk_is_cleaned_up_and_the_bytes_are_named(source, whole, tmp_path, room):
+@pytest.mark.parametrize("room, least", [(0, 0), (150_000, 8), (700_000, 48)])
+def test_full_disk_keeps_what_is_done_and_the_bytes_are_named(source, whole, tmp_path, monkeypatch, room, least):
     source[1].to_json(tmp_path/"table.json")
     arguments = [source[0], tmp_path/"table.json", tmp_path/"store", str(room)]
     result = subprocess.run([sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True)
     message = result.stderr.strip().splitlines()[-1]
     assert "InputError" in message and "no space left" in message and "ASL_NB_CACHE" in message
-    assert [path.name for path in (tmp_path/"store").iterdir()] in ([], [".lock"])
+    with pytest.raises(InputError): open_store(tmp_path/"store")
+    read, reading = [], module.read_recording
+    monkeypatch.setattr(module, "read_recording", lambda path: read.append(path) or reading(path))
     same_files(pack_clips(*source, tmp_path/"store", progress=False).path, whole.path)
+    assert len(read) == 60 - least
 
 
-def test_full_disk_while_the_index_is_written(source, tmp_path, monkeypatch):
+def test_full_disk_while_the_index_is_written(source, whole, tmp_path, monkeypatch):
     def full(*args, **kwargs): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr("asl_nb.data.clips.os.replace", full)
-    with pytest.raises(InputError, match="no space left"): pack_clips(*source, tmp_path/"store", progress=False)
-    assert not [path for path in (tmp_path/"store").iterdir() if path.name != ".lock"]
+    with monkeypatch.context() as patch:
+        patch.setattr("asl_nb.data.clips.os.replace", full)
+        with pytest.raises(InputError, match="no space left"): pack_clips(*source, tmp_path/"store", progress=False)
+    monkeypatch.setattr(module, "read_recording", None)  # every clip is there already
+    same_files(pack_clips(*source, tmp_path/"store", progress=False).path, whole.path)
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_read(source, tmp_path, monkeypatch):

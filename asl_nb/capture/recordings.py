@@ -328,8 +328,8 @@ def write_record(made:Recordings) -> None:
     table = made.table()
     signs = {sign: number for number, sign in enumerate(table.sign.unique())}
     content = {"settings": made.settings, "extractor": made.extractor, "recordings": made.known, "faults": made.faults}
-    texts = {SIGN_MAP: json.dumps(signs, indent=1), TABLE: table.to_csv(index=False),
-             RECORD: json.dumps(content, indent=1)}
+    texts = {RECORD: json.dumps(content, indent=1), # first: a table without a record counts as somebody else's
+             SIGN_MAP: json.dumps(signs, indent=1), TABLE: table.to_csv(index=False)}
     for name, text in texts.items():
         if name == RECORD or len(table):
             with atomic_write(made.folder/name) as temporary: temporary.write_text(text, encoding="utf-8")

@@ -131,7 +131,7 @@ def _read_table(path:Path) -> pa.Table: # the six `COLUMNS`, of the right kinds,
             _check_claims(path, content, ours)
             table = file.read(columns=list(COLUMNS), use_threads=False)
         table.validate()
-    except InputError: raise
+    except (InputError, MemoryError): raise # where memory is short, the file is not to blame
     except Exception as error: # whatever a damaged file makes the library raise
         named = path.suffix.lower() == ".parquet"
         cure = "copy or download it again" if named else "of a video or another recording asl-nb extract makes one"
@@ -265,7 +265,7 @@ def somebody_is_seen(
     clip:np.ndarray, # `(T, 543, 3)`, NaN = not seen
 ) -> bool:
     "Whether some frame has as many landmarks as a hand."
-    seen = ~np.isnan(clip[..., :2]).any(axis=-1) # (T, 543)
+    seen = ~(np.isnan(clip[..., 0]) | np.isnan(clip[..., 1])) # (T, 543)
     return bool(seen.sum(axis=1).max(initial=0) >= PARTS["left_hand"].stop - PARTS["left_hand"].start)
 
 # %% ../../nbs/data/04_clips.ipynb #pict02

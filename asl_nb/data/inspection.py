@@ -89,8 +89,9 @@ def suspicions(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> str: # "nobody", "no hands", "one frame", "frozen", "constant", with commas between; "" = none
     "What is odd about a clip."
-    moved = np.fmax.reduce(extent(clip[..., :2], 0), axis=None)
-    constant = [(extent(clip[:, part, :2], 1) == 0).all(-1).any() for part in PARTS.values()]
+    moved = np.fmax.reduce(extent(clip, 0)[:, :2], axis=None)
+    places = np.ascontiguousarray(clip[..., :2].transpose(2, 0, 1)) # (2, T, 543): ten times as fast as (T, 543, 2)
+    constant = [(extent(places[..., part], 2) == 0).all(0).any() for part in PARTS.values()]
     found = {"nobody": not somebody_is_seen(clip), "no hands": missing_parts(clip)["hands"] == 1,
              "one frame": len(clip) == 1, "frozen": len(clip) > 1 and moved <= STILL, "constant": any(constant)}
     return ", ".join(name for name, there in found.items() if there)

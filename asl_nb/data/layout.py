@@ -142,6 +142,7 @@ def _read_csv(path:Path) -> pd.DataFrame: # `TABLE_COLUMNS`, all text, at least 
     try: table = _parse_csv(content)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the table is empty; write a row for every clip") from None
+    except MemoryError: raise
     except Exception as error: # whatever a damaged file makes the library raise
         fault = " ".join(str(error).split())[:80]
         raise InputError(f"{path}: not readable as a CSV table ({fault}); save it again as CSV") from None
@@ -178,12 +179,13 @@ def read_table(
         raise InputError(f"{path}: has {pairs:,} pairs of a sign and a signer, at most {MAX_CELLS:,} can be counted; "
                          "check the columns sign and participant_id")
     if kind == "packed":
-        packed = set(open_store(folder).table().path)
-        refuse(~table.path.isin(packed), "path", "is not in the store; remove the row, or pack the folder again")
+        packed = pd.Index(open_store(folder).table().path)
+        absent = packed.get_indexer(table.path) < 0
+        refuse(absent, "path", "is not in the store; remove the row, or pack the folder again")
         return table
     refuse(~_stay_inside(table.path), "path", "leaves the folder; list only files inside it")
     if check_files:
-        absent = [not os.path.isfile(os.path.join(folder, name)) for name in table.path]
+        absent = np.array([not os.path.isfile(os.path.join(folder, name)) for name in table.path])
         refuse(absent, "path", "does not exist; restore the file, remove the row, or skip bad clips")
     return table
 
@@ -192,7 +194,8 @@ def count_clips(
     table:pd.DataFrame, # columns sign and participant_id
 ) -> pd.DataFrame: # sign × participant, number of clips
     "How many clips of each sign each participant has."
-    return pd.crosstab(table.sign, table.participant_id).rename_axis(index=None, columns=None)
+    counts = table.groupby(["sign", "participant_id"]).size() # `pd.crosstab` takes ten times as long
+    return counts.unstack(fill_value=0).rename_axis(index=None, columns=None)
 
 # %% ../../nbs/data/06_layout.ipynb #l015
 @contextmanager

@@ -397,6 +397,7 @@ def _read_index(path:Path, expected:str|None) -> tuple[StoreSummary, pa.Table]: 
     if checksum != summary.index: raise InputError(f"{path/INDEX}: is damaged (its checksum is another); {cure}")
     if expected not in (None, checksum): raise InputError(f"{path}: was packed anew while it was in use; start again")
     try: index = _parse_index(content)
+    except MemoryError: raise
     except Exception as error: # whatever a damaged file makes the library raise
         raise InputError(f"{path/INDEX}: not readable ({first_line(error)}); {cure}") from None
     if fault := _fault_of_index(index): raise InputError(f"{path/INDEX}: {fault}; {cure}")
@@ -463,11 +464,12 @@ def bytes_needed(
 
 @contextmanager
 def _room_for(journal:_Journal, needed:int) -> Iterator[None]:
-    "Refuse to start on a disk that is too small, and clean up where it turns out to be."
+    "Refuse to start on a disk that is too small; one that fills up meanwhile keeps what is journaled."
     target = journal.target
     def full(free:int) -> InputError:
         return InputError(f"{target}: no space left on the disk: packing needs about {needed:,} bytes, {free:,} are "
-            "free; free some space, or choose another place (the variable ASL_NB_CACHE names the folder for stores)")
+            "free; free some space and start again, it goes on where it stopped, or choose another place (the variable "
+            "ASL_NB_CACHE names the folder for stores)")
     free = shutil.disk_usage(target).free
     there = journal.part.stat().st_size if journal.part.exists() else 0
     if needed - there > free: raise full(free)
@@ -476,7 +478,6 @@ def _room_for(journal:_Journal, needed:int) -> Iterator[None]:
         fault = error if isinstance(error, OSError) else error.__cause__ # `atomic_write` makes one of the other
         if not isinstance(fault, OSError): raise
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT): raise _unwritable(target, fault) from None
-        remove_store(target)
         raise full(shutil.disk_usage(target).free) from None
 
 def _unwritable(target:Path, fault:OSError, what:str="written") -> InputError:

@@ -27,7 +27,7 @@ from torch import Tensor
 from typing_extensions import TypedDict # pydantic needs this one before Python 3.12
 
 from ..core.content import Count, FileContent, Finite, check_content
-from ..core.errors import InputError, first_line
+from ..core.errors import InputError, first_line, lacks_memory
 from ..core.files import MB, atomic_write, open_input
 from ..core.names import Name
 from .choices import (BLOCKS, FEATURES, LARGEST, MOST_BLOCKS, Classes, DataKind,
@@ -90,6 +90,7 @@ def read_tensors(
             raise InputError(f"{path}: holds more than tensors and was not opened, since it could run code; "
                              "use a file that this program wrote") from None
         except Exception as error:  # whatever a damaged file makes torch raise
+            if lacks_memory(error): raise MemoryError from error
             raise InputError(f"{path}: not a readable {wanted.rsplit(maxsplit=1)[0]} file (truncated?); copy it again "
                              f"or use another [{first_line(error)}]") from None
     found = content.get("format") if isinstance(content, dict) else type(content).__name__

@@ -122,6 +122,7 @@ class RunContent(StateContent):
     steps: Count
     ranks: Annotated[list[ProcessContent], Field(min_length=1, max_length=100_000)] # of each process
     max_micro_batch: Annotated[int, Field(ge=1)] | None
+    launch: Annotated[str, Field(max_length=1000)] = "" # name of a launch of torchrun; earlier versions did not note it
 
 # %% ../../nbs/training/08_checkpoint.ipynb #c015
 def unfinished_runs(

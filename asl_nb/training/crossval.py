@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['ALL_BLOCKS', 'SAME_TIME', 'SAME_BODY', 'SAME_HAND', 'NO_DROPPING', 'NO_AUGMENTATION', 'VARIANTS', 'FIRST_PLACE',
-           'Logit', 'MACHINE', 'WATCHED_EPOCHS', 'MOST_LOGITS', 'HELD_OUT', 'make_folds', 'find_variants', 'FoldResult',
-           'settings_of', 'run_once', 'result_path', 'read_result', 'find_result', 'run_and_keep', 'cross_validate',
-           'describe_result', 'out_of_fold_temperature', 'list_runs', 'list_signs', 'crossval_table', 'draw_crossval',
-           'choose_by_others', 'describe_choice', 'note_cross_validation']
+           'Logit', 'MACHINE', 'WATCHED_EPOCHS', 'MOST_LOGITS', 'PLAIN_METHODS', 'HELD_OUT', 'make_folds',
+           'find_variants', 'FoldResult', 'settings_of', 'run_once', 'result_path', 'read_result', 'find_result',
+           'run_and_keep', 'plan_runs', 'cross_validate', 'describe_result', 'out_of_fold_temperature', 'list_runs',
+           'list_signs', 'crossval_table', 'draw_crossval', 'score_plain_methods', 'choose_by_others',
+           'describe_choice', 'note_cross_validation']
 
 # %% ../../nbs/training/11_crossval.ipynb #c003
 import json
@@ -35,13 +36,14 @@ from ..core.progress import progress_bar
 from ..core.names import Name, parse_names
 from ..data.datasets import data_folders
 from ..data.layout import dataset_layout, read_table
+from ..evaluation.baseline import baseline_predictions, fit_regression, fit_ridge
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
 from ..network.model import count_parameters
 from .checkpoint import checkpoints
 from .configuration import STRICT, TrainingConfig, config_from, recorded
 from .manifest import CrossValidation, final_manifest_of, read_manifest, write_manifest
-from .trainer import Trainer, resume, train
+from .trainer import Trainer, load_data, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
 def make_folds(
@@ -278,8 +280,25 @@ def run_and_keep(
     return found
 
 # %% ../../nbs/training/11_crossval.ipynb #de1f14a6
-def cross_validate(
+def plan_runs(
     data:str|os.PathLike[str], # a plain folder of recordings, or several with semicolons between
+    folds:str|int, # see `make_folds`
+    variants:str|Sequence[str], # see `find_variants`
+    seeds:Sequence[int]=(42,),
+    changes:Mapping[str, Any]|None=None, # configuration fields for every variant
+) -> list[tuple[TrainingConfig, str, str]]: # of each run: configuration, variant, fold
+    "A run for every seed, variant and fold. Raises `InputError` for folders that are split, and for unknown names."
+    folders = data_folders(data)
+    for folder in folders:
+        if dataset_layout(folder) != "split": continue
+        raise InputError(f"{folder}: is split already; give a plain folder, the folds do the splitting")
+    people = make_folds(folds, pd.concat([read_table(folder, check_files=False) for folder in folders]))
+    return [(config_from({"validation_share": 0., **settings, **(changes or {}), "data": str(data),
+                          "test_participants": people[fold], "seed": seed}), variant, fold)
+            for seed in seeds for variant, settings in find_variants(variants).items() for fold in people]
+
+def cross_validate(
+    data:str|os.PathLike[str], # see `plan_runs`
     folds:str|int, # see `make_folds`
     out:str|os.PathLike[str], # folder for the results
     variants:str|Sequence[str]=("guide", "best"), # see `find_variants`
@@ -289,22 +308,12 @@ def cross_validate(
     scheduler:str|None=None, # address of a Dask scheduler whose workers do the runs; None: here, one after the other
 ) -> list[FoldResult]: # of all variants, folds and seeds
     "Train and test every variant in every fold with every seed, unless that has been done."
-    folders = data_folders(data)
-    for folder in folders:
-        if dataset_layout(folder) != "split": continue
-        raise InputError(f"{folder}: is split already; give a plain folder, the folds do the splitting")
-    table = pd.concat([read_table(folder, check_files=False) for folder in folders])
-    people, chosen = make_folds(folds, table), find_variants(variants)
     if scheduler: # wherever its workers were started
-        data, out = ";".join(str(folder.absolute()) for folder in folders), Path(out).absolute()
-    asked = [(seed, name, fold, result_path(out, name, fold, seed))
-             for seed in seeds for name in chosen for fold in people]
-    results, left = {}, []
-    for seed, variant, fold, path in asked:
-        held_out = {"data": str(data), "test_participants": people[fold], "seed": seed}
-        config = config_from({"validation_share": 0., **chosen[variant], **(changes or {}), **held_out})
-        if found := find_result(path, config): results[path] = found
-        else: left.append((config, variant, fold, path))
+        data, out = ";".join(str(folder.absolute()) for folder in data_folders(data)), Path(out).absolute()
+    asked = [(config, variant, fold, result_path(out, variant, fold, config.seed))
+             for config, variant, fold in plan_runs(data, folds, variants, seeds, changes)]
+    results = {path: found for config, *_, path in asked if (found := find_result(path, config))}
+    left = [each for each in asked if each[-1] not in results]
     runs = results_of_cluster(scheduler, run_and_keep, left) if scheduler else enumerate(starmap(run_and_keep, left))
     for number, result in progress_bar(runs, "runs", len(left)):
         if result is None: continue
@@ -414,6 +423,22 @@ def draw_crossval(
     ax.set(yticks=rows, yticklabels=table.index, xlim=(0, 1), xlabel="top-1 on unseen signers")
     ax.legend(fontsize=7, loc="lower left")
     return ax
+
+# %% ../../nbs/training/11_crossval.ipynb #plain2
+PLAIN_METHODS = {"logistic regression": fit_regression, "ridge regression": fit_ridge}
+
+def score_plain_methods(
+    runs:Sequence[tuple[TrainingConfig, str, str]], # of `plan_runs`
+) -> pd.DataFrame: # one row per method, run and test signer
+    "What the plain methods answer to the same clips; variants that train on the same clips get the same scores."
+    rows = []
+    for _, (config, variant, fold) in progress_bar(enumerate(runs), "plain methods", len(runs)):
+        splits = load_data(config)
+        for method, fit in PLAIN_METHODS.items():
+            scores = baseline_predictions(splits.train, splits.test, fit).evaluate().per_participant
+            rows += [dict(method=method, variant=variant, fold=fold, seed=config.seed, signer=name, clips=score.clips,
+                          correct=round(score.top1*score.clips)) for name, score in scores.items()]
+    return pd.DataFrame(rows)
 
 # %% ../../nbs/training/11_crossval.ipynb #nest02
 def choose_by_others(

@@ -6,7 +6,8 @@
 __all__ = ['QUICK_SIGNS', 'LEARNT', 'STILL_RISING', 'WATCHED_CLIPS', 'OnEpochEnd', 'load_data', 'signs_to_train',
            'batch_transform', 'average_of', 'make_loaders', 'TrainerState', 'take_over', 'TrainerCheckpoints',
            'TrainerEpochs', 'Verdict', 'rise_of', 'watched_clips', 'judge', 'TrainingRun', 'Trainer', 'new_run_files',
-           'train', 'name_run', 'resume', 'describe_splits', 'describe_epoch', 'describe_start']
+           'shared_among', 'begun_before', 'train', 'name_run', 'resume', 'describe_splits', 'describe_epoch',
+           'describe_start']
 
 # %% ../../nbs/training/10_trainer.ipynb #c003
 import math
@@ -236,7 +237,7 @@ class TrainerCheckpoints(TrainerState):
             "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {}, "history": asdict(self.history),
             "seconds": self.seconds, "steps": self.steps, "ranks": ranks,
-            "max_micro_batch": self.engine.max_micro_batch})
+            "max_micro_batch": self.engine.max_micro_batch, "launch": os.environ.get("TORCHELASTIC_RUN_ID", "")})
 
     def restore(self,
         content:dict[str, Any], # of `load_checkpoint`
@@ -411,6 +412,35 @@ def new_run_files(
         raise InputError(f"{out}: cannot be written to ({error.strerror}); "
                          "choose another folder with --out") from None
 
+# %% ../../nbs/training/10_trainer.ipynb #ela02
+def shared_among(
+    content:dict[str, Any], # of `load_checkpoint`
+    processes:int, # that go on with the run
+) -> dict[str, Any]: # the same, for so many processes
+    "A checkpoint that another number of processes can go on from; they begin the epoch again that was going on."
+    states = [each["random"] for each in content["ranks"]]
+    if len(states) == processes: return content
+    progress = EpochProgress().as_dict()
+    ranks = [{"random": states[rank % len(states)], "progress": progress} for rank in range(processes)]
+    return content | {"ranks": ranks, "run_fingerprint": content["run_fingerprint"] | {"processes": processes}}
+
+def begun_before(
+    config:TrainingConfig,
+    engine:Engine, # how many processes there are now
+) -> tuple[dict[str, Any], Path]|None: # a checkpoint, as from `load_checkpoint`; None: the run begins now
+    "Where a run goes on that torchrun has started before, and starts again because a process was lost or has joined."
+    launch, restarts = os.environ.get("TORCHELASTIC_RUN_ID", ""), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if not launch or launch == "none" and restarts == "0": return None
+    def is_ours(file:Path) -> bool:
+        with suppress(InputError):
+            content, _ = load_checkpoint(file)
+            asked = config_from({**recorded(content["config"]), "out": config.out}, str(file))
+            return content.get("launch") == launch and asked == config
+        return False
+    found = next(filter(is_ours, checkpoints(config.out)[::-1]), None) if engine.is_main else None
+    file = gather_object([found])[0] # the same in all processes
+    return (shared_among(load_checkpoint(file)[0], engine.processes), file) if file else None
+
 # %% ../../nbs/training/10_trainer.ipynb #c039
 OnEpochEnd = Callable[[Trainer], None]
 
@@ -424,12 +454,15 @@ def train(
     if config.quick: config = config.quick_version()
     if config.pretrained and not checkpoint: check_input(config.pretrained, "weights") # before the data are read
     engine = Engine(config.device, config.precision, config.max_grad_norm, config.accumulation_steps)
+    checkpoint = checkpoint or begun_before(config, engine)
     seed_everything(config.seed)
     splits = load_data(config)
     trainer = Trainer(config, splits, engine, name_run(config, engine, checkpoint), report)
     for line in describe_splits(splits): trainer.report(line)
     if engine.processes > 1: seed_everything(config.seed + engine.rank)  # equal weights, another seed in each process
-    if checkpoint: trainer.restore(*checkpoint)
+    if checkpoint:
+        trainer.restore(*checkpoint)
+        trainer.report(f"goes on    after epoch {len(trainer.history)}, {trainer.steps} steps")
     elif config.pretrained:
         known = load_pretrained(trainer.model, splits.train.classes, config.pretrained)
         trainer.report(describe_start(config.pretrained, known))

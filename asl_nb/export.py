@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['ONNX_REPLACEMENTS', 'CONTRACT', 'TRIAL_FRAMES', 'LOGIT_BOUND', 'PROBABILITY_BOUND', 'AGREEMENT_BOUND',
-           'OTHER_RUNTIMES', 'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'Running', 'running_maximum',
-           'running_minimum', 'stable_argsort', 'take_along', 'fill', 'attend', 'OnnxOperations', 'exportable', 'quiet',
-           'OnnxEntrance', 'make_graph', 'describe_statistics', 'describe_export', 'find_manifest_id', 'OnnxModel',
-           'stretch_to', 'edge_case_clips', 'trial_batches', 'trial_recordings', 'Parity', 'compare', 'to_int8',
-           'run_in_reference', 'run_in_openvino', 'try_elsewhere', 'Export', 'check_graph', 'write_onnx', 'export_onnx',
-           'load_onnx', 'open_model']
+           'OTHER_RUNTIMES', 'QUANTIZATIONS', 'can_export', 'onnx_gates', 'OnnxLSTM', 'OnnxConvolution', 'Running',
+           'running_maximum', 'running_minimum', 'stable_argsort', 'take_along', 'fill', 'divide', 'attend',
+           'OnnxOperations', 'exportable', 'quiet', 'OnnxEntrance', 'make_graph', 'describe_statistics',
+           'describe_export', 'find_manifest_id', 'OnnxModel', 'stretch_to', 'edge_case_clips', 'trial_batches',
+           'trial_recordings', 'Parity', 'compare', 'to_int8', 'run_in_reference', 'run_in_openvino', 'try_elsewhere',
+           'Export', 'check_graph', 'write_onnx', 'export_onnx', 'load_onnx', 'open_model']
 
 # %% ../nbs/90_export.ipynb #c003
 import json
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from .core.errors import InputError
@@ -47,6 +47,8 @@ from .evaluation.prediction import (ONNX_FORMAT, ExportedModel, fault_of_graph, 
 from .evaluation.scores import load_evaluation_clips
 from .network.masking import MaskedBatchNorm
 from .network.model import ASLModel
+from .network.tcn import CausalDepthwiseConv
+from .network.transformer import CentredDepthwiseConv
 from .network.weights import load_model
 from .training.manifest import manifest_beside
 
@@ -87,6 +89,26 @@ class OnnxLSTM(nn.Module):
                                          shape=(frames, 1, clips, self.hidden_size), version=14)
         return hidden[:, 0].transpose(0, 1), None
 
+# %% ../nbs/90_export.ipynb #conv02
+class OnnxConvolution(nn.Module):
+    "Stands in for a `CausalDepthwiseConv` while a model is exported: time is the width of an image of one row."
+    def __init__(self,
+        causal:CausalDepthwiseConv,
+    ) -> None:
+        super().__init__()
+        self.causal = causal
+
+    def forward(self,
+        x:Tensor, # `(B, T, C)`
+        ahead:int=0, # how many of the taps look ahead
+    ) -> Tensor: # `(B, T, C)`
+        "Convolve each channel with its own filter."
+        weight, bias, [dilation] = self.causal.weight, self.causal.bias, self.causal.dilation
+        back = weight.shape[-1] - 1 - ahead
+        row = nn.functional.pad(x[:, None].permute(0, 3, 1, 2), (back*dilation, ahead*dilation)) # (B, C, 1, …)
+        convolved = nn.functional.conv2d(row, weight[:, :, None], bias, dilation=(1, dilation), groups=len(weight))
+        return convolved.permute(0, 2, 3, 1)[:, 0]
+
 # %% ../nbs/90_export.ipynb #c018
 class Running(NamedTuple):
     "What `torch.cummax` returns, as far as it is used."
@@ -125,8 +147,12 @@ def take_along(x:Tensor, indices:Tensor, dim:int) -> Tensor:
     return x.gather(dim, indices.expand(sizes))
 
 def fill(x:Tensor, mask:Tensor, value:float) -> Tensor:
-    "`torch.masked_fill`; with 0 it multiplies, so `x` is finite."
-    return torch.where(mask, value, x) if value else x*(~mask).to(x.dtype)
+    "`torch.masked_fill` of finite numbers with 0, or with minus infinity, for which -10⁹ stands."
+    return x - 1e9*mask.to(x.dtype) if value else x*(~mask).to(x.dtype)
+
+def divide(x:Tensor, divisor:int) -> Tensor:
+    "`x//divisor`, where no number is below 0: ONNX cuts off what PyTorch rounds down."
+    return torch.onnx.ops.symbolic("Div", (x, torch.tensor(divisor)), dtype=x.dtype, shape=x.shape)
 
 def attend(query:Tensor, key:Tensor, value:Tensor, attn_mask:Tensor|None=None, dropout_p:float=0.) -> Tensor:
     "Attention without dropout, where each query has a key."
@@ -137,7 +163,7 @@ def attend(query:Tensor, key:Tensor, value:Tensor, attn_mask:Tensor|None=None, d
 
 ONNX_REPLACEMENTS:dict[str, Callable[..., Any]] = {
     "cummax": running_maximum, "cummin": running_minimum, "argsort": stable_argsort, "take_along_dim": take_along,
-    "masked_fill": fill, "scaled_dot_product_attention": attend}
+    "masked_fill": fill, "__floordiv__": divide, "scaled_dot_product_attention": attend}
 
 class OnnxOperations(TorchFunctionMode):
     "Inside this block, functions that ONNX lacks are replaced by others with the same result."
@@ -153,13 +179,15 @@ def exportable(
     "The model with what ONNX can express in place of what it cannot."
     copy = deepcopy(model).cpu().float().eval()
     for module in list(copy.modules()):
-        before:tuple[str, nn.Module]|None = None
+        before, called = nn.Module(), ""
         for name, child in list(module.named_children()):
             if isinstance(child, nn.LSTM): setattr(module, name, OnnxLSTM(child))
-            if isinstance(child, MaskedBatchNorm) and before and isinstance(before[1], nn.Linear):
-                setattr(module, before[0], fuse_linear_bn_eval(before[1], child))
+            if isinstance(child, CausalDepthwiseConv): setattr(module, name, OnnxConvolution(child))
+            if isinstance(child, MaskedBatchNorm):
+                if isinstance(before, nn.Linear): setattr(module, called, fuse_linear_bn_eval(before, child))
+                else: before.causal = fuse_conv_bn_eval(cast(CentredDepthwiseConv, before).causal, child)
                 setattr(module, name, nn.Identity())
-            before = name, child
+            before, called = child, name
     return copy
 
 @contextmanager

@@ -68,7 +68,7 @@ def found_twice(
     "How often two hands are one."
     from asl_nb.data.body import POSE_WRISTS, SAME_PLACE, WRISTS, doubled_hands, hands_and_arms
     both = ~np.isnan(clip[:, WRISTS, 0]).any(1)
-    doubled = doubled_hands(*hands_and_arms(_as_batch(clip))).any(1)[0].numpy()
+    doubled = doubled_hands(hands_and_arms(_as_batch(clip))).any(1)[0, 0].numpy()
     left, right = (clip[:, PARTS[name], :2] for name in ("left_hand", "right_hand"))
     gap, size = np.abs(left - right).max((1, 2)), np.abs(left - left[:, :1]).max((1, 2))
     alone = np.isnan(clip[:, POSE_WRISTS, 0]).any(1) # no body says where the hands belong

@@ -25,7 +25,7 @@ def spaced_index(
     count:int, # frames wanted
 ) -> Places: # which of the frames there are, 0 … length - 1
     "The frame nearest to each of `count` evenly spaced moments, first and last included."
-    return (2*place*(length - 1) + count - 1) // (2*max(count - 1, 1))
+    return (2*place*(length - 1) + (count - 1)) // (2*max(count - 1, 1))
 
 # %% ../../nbs/data/02_resampling.ipynb #r007
 def evenly_spaced(

@@ -64,10 +64,10 @@ class MultiHeadSelfAttention(RowBlock):
         mixed:Tensor = self.projection(real_rows(join_heads(attended), mask))
         return mixed
 
-    def query_key_value(self, rows:Tensor, mask:Tensor|None=None) -> list[Tensor]:
+    def query_key_value(self, rows:Tensor, mask:Tensor|None=None) -> tuple[Tensor, ...]:
         "Queries, keys and values, each `(B, H, T, D)`, zeros in padded frames, of rows `(N, C)`."
-        made = spread_rows(self.qkv(rows), mask)
-        return [split_heads(part, self.num_heads) for part in made.chunk(3, dim=-1)]
+        heads = split_heads(spread_rows(self.qkv(rows), mask), 3*self.num_heads) # (B, 3*H, T, D)
+        return heads.chunk(3, dim=1)
 
     def attention_weights(self, x:Tensor, mask:Tensor|None=None) -> Tensor:
         "Attention weights `(B, H, T, T)`: row `t` has the weight of every key for the query `t` and adds up to 1."
@@ -121,6 +121,6 @@ class AttentionPooling(nn.Module):
         mask:Tensor|None=None, # `(B, T)`, True = real frame; None = all real
     ) -> Tensor: # `(B, T)`, each row adds up to 1; exactly 0 in padded frames
         "The weight of every frame."
-        scores:Tensor = self.score(zero_padding(x, mask))[..., 0] # (B, T)
+        scores:Tensor = self.score(x)[..., 0] # (B, T)
         if mask is not None: scores = scores.masked_fill(~mask, -torch.inf)
         return scores.softmax(dim=-1)

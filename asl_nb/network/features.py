@@ -94,12 +94,12 @@ def place_features(
 def mirror_mask(
     wrists:Points, # `(B, 2, 3, T)`, left and right
     lengths:Tensor, # `(B,)`
-) -> Tensor: # `(B, T)` bool
+) -> Tensor: # `(B, 1, 1, T)` bool
     "In which frames the left hand leads: all of a left-handed clip, those with only the left of a one-handed one."
-    left, right = (wrists.seen[:, :, 0] > 0).unbind(1)
-    one_handed = (left & right).sum(1, keepdim=True) < .3*lengths[:, None]
-    alone = one_handed & (left ^ right)
-    return alone & left | ~alone & left_is_dominant(wrists)[:, None]
+    left, right = wrists.seen[:, :1], wrists.seen[:, 1:] # (B, 1, 1, T)
+    one_handed = (left*right).sum(-1, keepdim=True) < .3*lengths[:, None, None, None]
+    alone = (left - right)*one_handed # 1: only the left is seen, -1: only the right; 0: the whole clip decides
+    return alone + left_is_dominant(wrists)[:, None, None, None] > .5
 
 # %% ../../nbs/network/03_features.ipynb #c028
 def fill_gaps(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..data.body import Points, body_centre, body_scale, coalesce
-from ..data.landmarks import LEFT_HAND_POINTS, NOSE_TIP, POSE, RIGHT_HAND_POINTS
+from ..data.body import HANDS_AND_ARMS, NOSES, SHOULDERS, Points, body_centre, body_scale, coalesce
+from ..data.landmarks import LEFT_HAND_POINTS, RIGHT_HAND_POINTS
 
 # %% ../../nbs/network/02_guide_features.ipynb #c018
 def previous(
@@ -37,10 +37,8 @@ def consistency(
     return Points(1 - change/(speed + previous(speed) + 1e-6), acceleration.seen)
 
 # %% ../../nbs/network/02_guide_features.ipynb #g004
-BODY = (*LEFT_HAND_POINTS, *RIGHT_HAND_POINTS, NOSE_TIP, *(POSE[name] for name in (
-    "nose", "left_shoulder", "right_shoulder", "left_wrist", "right_wrist")))
-IN_BODY = {"left_hand": slice(0, 21), "right_hand": slice(21, 42), "noses": slice(42, 44), "shoulders": slice(44, 46),
-           "pose_wrists": slice(46, 48)}
+BODY = (*HANDS_AND_ARMS, *NOSES, *SHOULDERS)
+IN_BODY = {"hands": slice(0, 42), "noses": slice(44, 46), "shoulders": slice(46, 48)}
 HANDS = LEFT_HAND_POINTS, RIGHT_HAND_POINTS
 WRISTS = tuple(BODY.index(hand[0]) for hand in HANDS)
 
@@ -53,14 +51,14 @@ def anchor_index(
 
 # %% ../../nbs/network/02_guide_features.ipynb #g007
 def normalise(
-    points:Points, # `(B, P, 3, T)`
+    points:Points, # `(B, P, A, T)`
     body:Points, # `(B, 48, 3, T)`, the landmarks of `BODY`
     centre:str="nose", # or "shoulders"
-) -> tuple[Points, Tensor]: # `(B, P, 3, T)` in shoulder widths, and the shoulder width `(B, 1, 1, 1)`
+) -> tuple[Points, Tensor]: # `(B, P, A, T)` in shoulder widths, and the shoulder width `(B, 1, 1, 1)`
     "Positions as seen from the body's centre."
     shoulders = body.pick(IN_BODY["shoulders"])
     scale = body_scale(shoulders, points)
-    middle = body_centre(body.pick(IN_BODY["noses"]), shoulders, centre) # (B, 1, 3, 1)
+    middle = body_centre(body.pick(IN_BODY["noses"]), shoulders, centre)[:, :, :points.place.shape[2]]
     return Points((points.place - middle)/scale, points.seen), scale
 
 def guide_features(

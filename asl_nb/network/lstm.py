@@ -20,9 +20,11 @@ def reverse_padded(
 ) -> Tensor: # `(B, T, C)`; reversed twice it is `x` again
     "Play the real frames of each clip backwards; padding stays at the end."
     if mask is None: return x.flip(1)
-    frame = torch.arange(x.shape[1], device=x.device)
+    clips, frames = mask.shape
+    frame = torch.arange(frames, device=x.device)
     order = torch.where(mask, mask.sum(1, keepdim=True) - 1 - frame, frame) # (B, T)
-    return x.gather(1, order[..., None].expand_as(x))
+    rows = order + frames*torch.arange(clips, device=x.device)[:, None] # of all clips, one after the other
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view(x.shape)
 
 # %% ../../nbs/network/07_lstm.ipynb #c031
 class BidirectionalLSTM(RowBlock):

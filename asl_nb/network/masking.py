@@ -42,15 +42,17 @@ def real_rows(
     "The real frames, one after the other."
     if x.ndim == 2: return x
     check_mask(x, mask)
-    if mask is None or torch.compiler.is_exporting(): return x
-    return x.flatten(0, 1).index_select(0, mask.flatten().nonzero()[:, 0])
+    if mask is None: return x
+    rows = x.flatten(0, 1)
+    return rows if torch.compiler.is_exporting() else rows.index_select(0, mask.flatten().nonzero()[:, 0])
 
 def spread_rows(
     rows:Tensor, # `(N, C)`, as from `real_rows`
     mask:Tensor|None=None, # `(B, T)` bool, the same
 ) -> Tensor: # `(B, T, C)`, zeros in padded frames
     "Put real frames back in their places."
-    if mask is None or torch.compiler.is_exporting(): return zero_padding(rows, mask)
+    if mask is None: return zero_padding(rows)
+    if torch.compiler.is_exporting(): return zero_padding(rows.view(*mask.shape, -1), mask)
     block = rows.new_zeros(mask.numel(), rows.shape[-1])
     return block.index_copy(0, mask.flatten().nonzero()[:, 0], rows).view(*mask.shape, -1)
 
@@ -90,7 +92,7 @@ def masked_max(
     if x.shape[1] == 0: return x.new_zeros(x.shape[0], x.shape[2])
     if mask is None: return x.amax(1)
     largest = x.masked_fill(~mask[..., None], -torch.inf).amax(1) # (B, C)
-    return largest.masked_fill(~mask.any(1, keepdim=True), 0)
+    return largest.masked_fill(mask.sum(1, keepdim=True) == 0, 0)
 
 # %% ../../nbs/network/01_masking.ipynb #c041
 def combine_moments(

@@ -47,9 +47,9 @@ def mirror_left_hand(
     "Mirror what a left hand does about the middle between the shoulders."
     others = Points(*(each.index_select(1, partners) for each in points))
     middle = body_centre(points.pick(IN_BODY["noses"]), points.pick(IN_BODY["shoulders"]), "shoulders") # (B, 1, 3, 1)
-    sides = middle.new_tensor([1, 0, 0])[:, None] # x is mirrored
-    mirrored = torch.addcmul(2*middle*sides, others.place, 1 - 2*sides)
-    leads = mirror_mask(points.pick(WRISTS), lengths)[:, None, None]
+    turn, twice = middle.new_tensor([[[-1], [1], [1]], [[2], [0], [0]]]) # x is mirrored
+    mirrored = torch.addcmul(middle*twice, others.place, turn)
+    leads = mirror_mask(points.pick(WRISTS), lengths)
     return Points(torch.where(leads, mirrored, points.place), torch.where(leads, others.seen, points.seen))
 
 # %% ../../nbs/network/04_preprocessing.ipynb #c037
@@ -57,10 +57,9 @@ def leave_out_doubled(
     points:Points, # `(B, R, 3, T)`, the first of them those of `BODY`
 ) -> Points: # the same shapes
     "A hand that is the other one, found twice, counts as not seen."
-    left, right, wrists = (points.pick(IN_BODY[name]) for name in ("left_hand", "right_hand", "pose_wrists"))
-    single = (~doubled_hands(left, right, wrists)).to(points.seen.dtype)[:, :, None] # (B, 2, 1, T)
-    others = points.seen[:, IN_BODY["right_hand"].stop:]
-    return Points(points.place, torch.cat([left.seen*single[:, :1], right.seen*single[:, 1:], others], 1))
+    single = (~doubled_hands(points)).to(points.seen.dtype) # (B, 2, 1, T)
+    left, right, others = points.seen.tensor_split((21, 42), 1)
+    return Points(points.place, torch.cat([left*single[:, :1], right*single[:, 1:], others], 1))
 
 # %% ../../nbs/network/04_preprocessing.ipynb #sub22
 @cache
@@ -125,9 +124,10 @@ def describe_points(
     hand_size:str="palm", # one of `HAND_SIZES`
 ) -> Tensor: # `(B, T, C)`, 0 where something was not seen
     "All features of the chosen points and of both hands."
-    chosen = Points(*(each.index_select(1, places) for each in points)) # (B, P, 3, T)
+    in_depth = points if {*GUIDE_FEATURES} & {*features} else points.in_image() # only the guide's features have a z
+    chosen = Points(*(each.index_select(1, places) for each in in_depth)) # (B, P, 3 or 2, T)
     position, scale = normalise(chosen, points, centre)
-    hands = Points(*(torch.unflatten(each[:, :IN_BODY["right_hand"].stop], 1, (2, 21)) for each in points))
+    hands = Points(*(torch.unflatten(each, 1, (2, 21)) for each in points.pick(IN_BODY["hands"])))
     by_name:dict[str, Points] = {}
     if {"place", "motion"} & {*features}: by_name |= place_features(position)
     if {*HAND_FEATURES} & {*features}: by_name |= hand_features(correct_aspect(hands), hand_size)

@@ -16,15 +16,17 @@ def interleaved_convolution(
     x:Tensor, # `(B, T, C)`
     weight:Tensor, # `(C, 1, k)`, one filter for each channel
     dilation:int=1, # frames from one tap to the next
-    ahead:int=0, # how many frames ahead a filter sees
-) -> Tensor: # `(B, T, C)`; frame `t` depends on frames up to `t + ahead`
+    ahead:int=0, # how many taps look ahead
+) -> Tensor: # `(B, T, C)`; frame `t` depends on frames up to `t + ahead*dilation`
     "Convolve each channel with its own filter, with the frames in `dilation` interleaved clips."
     clips, frames, channels = x.shape
-    back = (weight.shape[-1] - 1)*dilation - ahead
-    x = F.pad(x, (0, 0, back, ahead + -frames % dilation)) # a whole number of rows
-    image = x.view(clips, -1, dilation, channels).permute(0, 3, 1, 2) # (B, C, rows, d)
-    image = F.conv2d(image, weight[..., None], groups=channels) # (B, C, T/d, d)
-    return image.permute(0, 2, 3, 1).reshape(clips, -1, channels)[:, :frames]
+    back = weight.shape[-1] - 1 - ahead
+    rows = max(back, ahead) # of zeros, above and below
+    if dilation > 1: x = F.pad(x, (0, 0, 0, -frames % dilation)) # a whole number of rows
+    image = x.view(clips, -1, dilation, channels).permute(0, 3, 1, 2) # (B, C, T/d, d)
+    image = F.conv2d(image, weight[..., None], padding=(rows, 0), groups=channels)
+    first = (rows - back)*dilation
+    return image.permute(0, 2, 3, 1).reshape(clips, -1, channels)[:, first:first + frames]
 
 # %% ../../nbs/network/06_tcn.ipynb #c016
 class CausalDepthwiseConv(nn.Conv1d):
@@ -41,7 +43,7 @@ class CausalDepthwiseConv(nn.Conv1d):
 
     def forward(self,
         x:Tensor, # `(B, T, C)`
-        ahead:int=0, # how many frames ahead it sees after all, at most `(k - 1)*dilation`
+        ahead:int=0, # how many of its taps look ahead after all, at most `k - 1`
     ) -> Tensor: # `(B, T, C)`
         if x.shape[-1] != self.in_channels:
             raise ValueError(f"x must have {self.in_channels} channels, received {tuple(x.shape)}")

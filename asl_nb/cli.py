@@ -7,14 +7,14 @@ __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS',
            'MODEL_ENDINGS', 'FilesOrNone', 'WeightsFile', 'SpotterName', 'say', 'json_line', 'fault_of_path',
            'Commands', 'show_version', 'about', 'shown', 'option_of', 'training_options', 'takes_training_options',
            'full_command', 'read_config', 'write_config', 'current_option', 'train_command', 'describe_run',
-           'demo_command', 'plain', 'table_lines', 'write_csv', 'changed_fields', 'crossval_command', 'model_and_rest',
-           'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic', 'note_other_extractor', 'extractor_here',
-           'read_for', 'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses', 'predict_command',
-           'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights', 'export_command', 'say_legend',
-           'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer',
-           'annotate', 'annotate_recording', 'live_command', 'extract_command', 'convert_command', 'landmarker_command',
-           'remove_command', 'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command',
-           'bench_command']
+           'demo_command', 'plain', 'table_lines', 'write_csv', 'changed_fields', 'seed_numbers', 'crossval_command',
+           'model_and_rest', 'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic', 'note_other_extractor',
+           'extractor_here', 'read_for', 'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses',
+           'predict_command', 'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights',
+           'export_command', 'say_legend', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
+           'told_facts', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command', 'extract_command',
+           'convert_command', 'landmarker_command', 'remove_command', 'inspect_command', 'prepare_command',
+           'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
@@ -307,6 +307,16 @@ def changed_fields(changed:Iterable[str]) -> dict[str, str]: # field -> value
     "What --set asks for, such as epochs=20."
     return {name: value for name, _, value in (each.partition("=") for each in changed)}
 
+# %% ../nbs/92_cli.ipynb #xval00s
+def seed_numbers(
+    seeds:str, # as they were typed
+) -> list[int]:
+    "Whole numbers with commas between. Raises `InputError` for anything else."
+    from asl_nb.core.names import parse_names
+    numbers = parse_names(seeds)
+    if all(seed.isdecimal() and len(seed) < 20 for seed in numbers): return [int(seed) for seed in numbers]
+    raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
+
 # %% ../nbs/92_cli.ipynb #xval01
 @app.command("crossval")
 def crossval_command(
@@ -329,15 +339,11 @@ def crossval_command(
     as_json:Json=False,
 ) -> None:
     "Train and test over signer-disjoint folds, and print a table."
-    from asl_nb.core.names import parse_names
     from asl_nb.training.checkpoint import Interrupted
     from asl_nb.training.crossval import (cross_validate, crossval_table, describe_choice, list_runs, list_signs,
                                           note_cross_validation, plan_runs, score_plain_methods)
     for path in filter(None, (table, signs, plain_table)): check_output(path)
-    numbers = parse_names(seeds)
-    if not all(seed.isdecimal() and len(seed) < 20 for seed in numbers):
-        raise InputError(f"--seeds: {seeds}; give whole numbers with commas between")
-    asked = variants, [int(seed) for seed in numbers], changed_fields(changed)
+    asked = variants, seed_numbers(seeds), changed_fields(changed)
     try: results = cross_validate(data, folds, out, *asked, report=lambda line: say(line, err=as_json),
                                   scheduler=scheduler)
     except Interrupted as interrupted:

@@ -279,7 +279,7 @@ def run_and_keep(
     with atomic_write(path) as temporary: temporary.write_text(json.dumps(asdict(found)))
     return found
 
-# %% ../../nbs/training/11_crossval.ipynb #de1f14a6
+# %% ../../nbs/training/11_crossval.ipynb #plan1
 def plan_runs(
     data:str|os.PathLike[str], # a plain folder of recordings, or several with semicolons between
     folds:str|int, # see `make_folds`
@@ -297,6 +297,7 @@ def plan_runs(
                           "test_participants": people[fold], "seed": seed}), variant, fold)
             for seed in seeds for variant, settings in find_variants(variants).items() for fold in people]
 
+# %% ../../nbs/training/11_crossval.ipynb #de1f14a6
 def cross_validate(
     data:str|os.PathLike[str], # see `plan_runs`
     folds:str|int, # see `make_folds`

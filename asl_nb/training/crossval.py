@@ -433,7 +433,7 @@ def score_plain_methods(
 ) -> pd.DataFrame: # one row per method, run and test signer
     "What the plain methods answer to the same clips; variants that train on the same clips get the same scores."
     rows = []
-    for _, (config, variant, fold) in progress_bar(enumerate(runs), "plain methods", len(runs)):
+    for config, variant, fold in progress_bar(runs, "plain methods"):
         splits = load_data(config)
         for method, fit in PLAIN_METHODS.items():
             scores = baseline_predictions(splits.train, splits.test, fit).evaluate().per_participant

@@ -11,7 +11,7 @@ __all__ = ['Products', 'LATENCY_FRAMES', 'GROWTH', 'Measurement', 'MEASUREMENTS'
            'use_threads', 'all_threads', 'measure_latency', 'measure_onnx', 'write_keypoint_folders',
            'measure_keypoints', 'measure_video', 'memory_growth', 'measure_memory', 'precision_switch',
            'precision_rows', 'measure_gpu', 'run_benchmark', 'draw_scaling', 'processor_seconds', 'start_up_commands',
-           'measure_start_up', 'git', 'revision_folder', 'measure_build', 'measure_against']
+           'measure_start_up', 'git', 'unpack_revision', 'Build', 'measure_against']
 
 # %% ../nbs/91_benchmark.ipynb #c003
 import json
@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,6 +44,7 @@ from .capture.extractor import extract_video, load_holistic
 from .capture.recordings import Labelling
 from .capture.video import load_library, open_video, read_video
 from .core.errors import InputError
+from .core.progress import progress_bar
 from .data.batches import Batch, make_loader
 from .data.clips import read_clip, write_clip
 from .data.inspection import inspect_dataset
@@ -60,7 +61,7 @@ from .network.weights import load_model
 from .references import (CLIPS, MEAN_FRAMES, MEDIAN_FRAMES, PlainModel, copy_weights, made_up_dataset,
                                make_up_clip, miniature_lengths, pad, plain_features, read_bare, read_by_rows,
                                typical_lengths)
-from .training.configuration import TrainingConfig
+from .training.configuration import RECIPES, TrainingConfig
 from .training.hardware import describe_hardware, package_versions
 from .training.objective import make_criterion, make_optimizer
 from .training.trainer import train
@@ -752,43 +753,45 @@ def measure_start_up(
 
 # %% ../nbs/91_benchmark.ipynb #ag02
 PROGRAM = """
-import json, os, sys, tempfile, time, torch; from functools import partial
+import json, os, sys, time, torch; from copy import deepcopy; from functools import partial
 from asl_nb.evaluation.scores import evaluate
-from asl_nb.export import can_export, describe_export, load_onnx, make_graph
+from asl_nb.export import describe_export, load_onnx, make_graph
 from asl_nb.references import make_up_clip
 from asl_nb.training.configuration import TrainingConfig
-from asl_nb.training.trainer import train
-class Enough(Exception): pass
-clip, found = torch.from_numpy(make_up_clip(64))[None], {}
-def note(name, began, times):
-    found[name] = [1e3*(end - start)/times for start, end in zip(began, (time.process_time(), time.perf_counter()))]
-def repeat(name, work, times=50, again=1):
-    for _ in range(max(1, times//5)): work()
-    began = time.process_time(), time.perf_counter()
-    for _ in range(times): work()
-    note(name, began, times*again)
-def learn(recipe, out):
-    marks, sizes = [], dict(data=sys.argv[1], max_samples=int(sys.argv[2]), validation_share=0., device="cpu", out=out)
-    def at_the_end(trainer):
-        if marks: note(f"a training step, {recipe}", marks[0], trainer.steps - marks[1])
-        marks.extend((trainer,) if marks else ((time.process_time(), time.perf_counter()), trainer.steps))
-        if len(marks) > 2: raise Enough
-    if hasattr(TrainingConfig.best(), "epoch_steps"): sizes["epoch_steps"] = 1 # each clip once, as in earlier versions
-    try: train(getattr(TrainingConfig, recipe)(**sizes), report=None, on_epoch_end=at_the_end)
-    except Enough: return marks[2].model.eval(), marks[2].splits.train
-torch.set_num_threads(1)
-for recipe in ("best", "guide"):
-    with tempfile.TemporaryDirectory() as out:
-        model, dataset = learn(recipe, out)
-        repeat(f"evaluating a clip, {recipe}", lambda: evaluate(model, dataset.classes, dataset), 1, len(dataset))
-        with torch.inference_mode(): repeat(f"a clip in PyTorch, {recipe}", lambda: model(clip))
-        if not can_export(): continue
+from asl_nb.training.trainer import Trainer, train
+out, data, clips, recipe, onnx = sys.argv[1:]
+clip, usual, rows, spent, before = torch.from_numpy(make_up_clip(64))[None], Trainer.after_step, {}, [], None
+def clocks(): return time.process_time(), time.perf_counter()
+def since(began): return [end - start for start, end in zip(began, clocks())]
+def say(*seconds): print(json.dumps([1e3*sum(each)/len(each) for each in zip(*seconds)]), flush=True)
+def prepare(model, dataset):
+    rows[f"evaluating a clip, {recipe}"] = partial(evaluate, model, dataset.classes, dataset), 1, len(dataset)
+    rows[f"a clip in PyTorch, {recipe}"] = torch.inference_mode()(partial(model, clip)), 20, 1
+    if onnx == "True":
         graph, path = make_graph(model), os.path.join(out, "model.onnx")
         for name, text in describe_export(model, dataset.classes, None, None).items():
             graph.metadata_props.add(key=name, value=text)
         with open(path, "wb") as file: file.write(graph.SerializeToString())
-        repeat(f"a clip in ONNX Runtime, {recipe}", partial(load_onnx(path, threads=1), clip))
-print(json.dumps(found))
+        rows[f"a clip in ONNX Runtime, {recipe}"] = partial(load_onnx(path, threads=1), clip), 20, 1
+    print(json.dumps([f"a training step, {recipe}", *rows]), flush=True)
+def serve():
+    for line in iter(sys.stdin.readline, ""):
+        if line.strip() not in rows: return spent.clear() # ten steps are asked for
+        (work, times, share), began = rows[line.strip()], clocks()
+        for _ in range(times): work()
+        say([seconds/times/share for seconds in since(began)])
+    os._exit(0)
+def after_step(trainer, result, stop):
+    global before
+    usual(trainer, result, stop)
+    if before and before[1] == len(trainer.history): spent.append(since(before[0]))
+    if not before: prepare(deepcopy(trainer.model).eval(), trainer.splits.train)
+    if len(spent) == 10: say(*spent)
+    if len(spent) == 10 or not before: serve()
+    before = clocks(), len(trainer.history)
+Trainer.after_step, sizes = after_step, dict(data=data, max_samples=int(clips), validation_share=0., epochs=10_000, out=out)
+torch.set_num_threads(1)
+train(getattr(TrainingConfig, recipe)(device="cpu", **sizes), report=None)
 """
 
 # %% ../nbs/91_benchmark.ipynb #ag03
@@ -796,7 +799,7 @@ def git(
     *words:str|Path, # after `git`
 ) -> str: # what it says
     "Ask git about the clone that this package lies in. Raises `InputError`."
-    command = ["git", "-C", Path(__file__).parent, *words]
+    command = ["git", "-C", Path(__file__).parents[1], *words]
     try: return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except FileNotFoundError: raise InputError("--against: git is not there; install it") from None
     except subprocess.CalledProcessError as error:
@@ -804,51 +807,80 @@ def git(
         raise InputError("--against: this asl_nb was not installed from a clone of its repository; clone it, "
                          "and install it with python setup_venv.py") from None
 
-@contextmanager
-def revision_folder(
+def unpack_revision(
     revision:str, # "v0.1", "HEAD~20", …
-) -> Iterator[Path]:
-    "An earlier revision of the repository, in a folder that exists within the block."
+    folder:Path, # for its files
+) -> None:
+    "An earlier revision of the package, in a folder; the clone stays as it is."
     git("rev-parse")
     try: commit = git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     except subprocess.CalledProcessError:
         raise InputError(f"--against: {revision} is no revision of this clone; git log lists them") from None
-    with tempfile.TemporaryDirectory(prefix="asl_nb_bench_") as folder:
-        git("worktree", "add", "--detach", Path(folder)/"then", commit)
-        try: yield Path(folder)/"then"
-        finally: git("worktree", "remove", "--force", Path(folder)/"then")
+    git("archive", "--format=zip", "-o", folder/"then.zip", commit, "asl_nb")
+    shutil.unpack_archive(folder/"then.zip", folder/"then")
 
 # %% ../nbs/91_benchmark.ipynb #ag04
-def measure_build(
-    folder:Path, # that holds the package
-    data:str, # a folder of recordings, or "synthetic"
-    clips:int, # of them, at most
-) -> dict[str, list[float]]: # row -> milliseconds of processor time, and of wall time
-    "Run the program with one package, in a new process with one thread."
-    words = [sys.executable, "-c", PROGRAM, os.path.abspath(data) if data != "synthetic" else data, str(clips)]
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder)
-    if done.returncode:
-        raise InputError(f"--against: {folder.name} cannot be measured ({done.stderr.strip().splitlines()[-1][:200]}); "
-                         "choose a revision that this Python and these packages can run")
-    found:dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+class Build:
+    "One package, in a process of its own that measures what it is asked for."
+    def __init__(self,
+        package:Path, # folder that holds it
+        out:Path, # folder for what it writes; made
+        *words:object, # data, clips, recipe, whether exported models are measured
+    ) -> None:
+        out.mkdir()
+        self.name, self.complaints, self.words = package.name, out/"errors.txt", [*map(str, (out, *words))]
+        self.environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
 
+    def __enter__(self) -> Self:
+        with open(self.complaints, "w") as complaints:
+            self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, *self.words], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=complaints, text=True, env=self.environment, cwd=self.complaints.parent)
+        self.rows:list[str] = self.answer() # what can be asked for
+        return self
+
+    def __exit__(self, *_:object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def answer(self) -> Any:
+        "The next line of the program. Raises `InputError` if it has ended."
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line: return json.loads(line)
+        reason = (self.complaints.read_text().strip().splitlines() or ["no reason given"])[-1][:200]
+        raise InputError(f"--against: {self.name} cannot be measured ({reason}); "
+                         "choose a revision that this Python and these packages can run")
+
+    def measure(self,
+        row:str, # one of `rows`
+    ) -> list[float]: # milliseconds of processor time, and of wall time
+        "Ask for one measurement."
+        assert self.process.stdin is not None
+        print(row, file=self.process.stdin, flush=True)
+        milliseconds:list[float] = self.answer()
+        return milliseconds
+
+# %% ../nbs/91_benchmark.ipynb #ag04b
 def measure_against(
     revision:str, # of this clone
     data:str="synthetic", # or a folder of recordings
     clips:int=600, # of them, at most
-    repeats:int=5, # of each build
+    repeats:int=5, # of each measurement
+    recipes:Sequence[str]=tuple(RECIPES),
+    onnx:bool|None=None, # whether exported models are measured; None: if the packages for it are there
 ) -> pd.DataFrame: # one row per measurement: milliseconds then and now, and their ratio; processor time, wall time
     "How much faster the present package is than that of an earlier revision, measured in turns."
-    here, times = Path(__file__).resolve().parents[1], dict[str, list[dict[str, list[float]]]](then=[], now=[])
-    with revision_folder(revision) as there:
-        for _ in range(repeats):
-            for name, folder in (("then", there), ("now", here)): times[name].append(measure_build(folder, data, clips))
-    rows = {}
-    for row in times["now"][0].keys() & times["then"][0].keys():
-        medians = {name: np.median([each[row] for each in runs], axis=0) for name, runs in times.items()}
-        (then, wall_then), (now, wall_now) = medians["then"], medians["now"]
-        rows[row] = {"ms then": then, "ms now": now, "times as fast": then/now, "wall ms then": wall_then,
-                     "wall ms now": wall_now, "times as fast, wall": wall_then/wall_now}
-    return pd.DataFrame.from_dict(rows, orient="index").sort_index()
+    data, onnx, rows = data if data == "synthetic" else os.path.abspath(data), can_export() if onnx is None else onnx, {}
+    with tempfile.TemporaryDirectory(prefix="asl_nb_bench_") as name:
+        folder, here = Path(name), Path(__file__).resolve().parents[1]
+        unpack_revision(revision, folder)
+        for recipe in recipes:
+            with (Build(folder/"then", folder/f"then_{recipe}", data, clips, recipe, onnx) as then,
+                  Build(here, folder/f"now_{recipe}", data, clips, recipe, onnx) as now):
+                for row in progress_bar([row for row in now.rows if row in then.rows], f"{recipe}, then and now"):
+                    times = [(then.measure(row), now.measure(row)) for _ in range(repeats)]
+                    (before, wall_before), (after, wall_after) = np.median(times, axis=0)
+                    rows[row] = {"ms then": before, "ms now": after, "times as fast": before/after,
+                                 "wall ms then": wall_before, "wall ms now": wall_after,
+                                 "times as fast, wall": wall_before/wall_after}
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_nb import benchmark
-from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, git, measure_onnx,
-                              precision_switch, revision_folder, run_benchmark, take_turns,
-                              training_products, use_threads)
+from asl_nb.benchmark import (Benchmark, LATENCY_FRAMES, Row, Workbench, computed_frames, git, measure_against,
+                              measure_onnx, precision_switch, run_benchmark, take_turns, training_products,
+                              unpack_revision, use_threads)
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip, write_clip
 from asl_nb.data.landmarks import NOSE_TIP, PARTS, POSE
+from asl_nb.data.synthetic import write_synthetic
 from asl_nb.network.model import ASLModel, count_parameters
 from asl_nb.network.preprocessing import PreprocessingLayer
 from asl_nb.references import (PlainModel, copy_weights, make_up_clip, miniature_lengths, pad, plain_features,
@@ -189,13 +190,24 @@ in_a_clone = pytest.mark.skipif(not (ROOT/".git").exists(), reason="this is no c
 
 
 @in_a_clone
-def test_an_earlier_revision_is_there_for_a_while():
+def test_an_earlier_revision_is_measured_and_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path/"temporary"))
+    Path(tempfile.gettempdir()).mkdir()
+    data = write_synthetic(tmp_path/"data", signers=4, clips_per_sign=2, signs=("hello", "please"), progress=False)
     before = git("worktree", "list")
-    with revision_folder("HEAD") as folder: assert (folder/"asl_nb"/"benchmark.py").exists()
-    assert not folder.exists() and git("worktree", "list") == before
+    table = measure_against("HEAD", str(data), repeats=1, recipes=("best",), onnx=False)
+    assert [*table.index] == ["a training step, best", "evaluating a clip, best", "a clip in PyTorch, best"]
+    assert (table > 0).all(axis=None)
+    np.testing.assert_allclose(table["times as fast"], table["ms then"]/table["ms now"])
+    assert git("worktree", "list") == before and not os.listdir(tempfile.gettempdir())
+
+
+@in_a_clone
+def test_what_cannot_be_measured_is_one_clear_line(tmp_path):
     for wrong in ("no such revision", "--help", ""):
-        with pytest.raises(InputError, match="is no revision of this clone"):
-            with revision_folder(wrong): pass
+        with pytest.raises(InputError, match="is no revision of this clone"): unpack_revision(wrong, tmp_path)
+    with pytest.raises(InputError, match="then cannot be measured .*nowhere: no such folder"):
+        measure_against("HEAD", str(tmp_path/"nowhere"), onnx=False)
 
 
 def test_without_a_clone_there_is_one_clear_line(tmp_path):

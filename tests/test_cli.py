@@ -1,5 +1,6 @@
 """The front door: help, version, proposals, configurations in files, and nothing deleted without a question."""
 import json
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,12 @@ def test_help_and_usage_errors_load_nothing_heavy(words):
             "except SystemExit: print(sorted({'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))")
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "bench", "predict"])
+def test_help_shows_kinds_that_a_person_knows(command):
+    kinds = set(re.findall(r"^  --[^<\n]*<(.*?)>", run(command, "--help").output, re.M))
+    assert not [kind for kind in kinds if re.search(r"[A-Z_.(]", kind)] # such as typing.Annotated[…]
 
 
 @pytest.mark.parametrize("name", ["mine.toml", "mine.json"])

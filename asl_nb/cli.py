@@ -283,7 +283,7 @@ def describe_run(run:"TrainingRun") -> list[str]:
 @app.command("demo")
 def demo_command() -> None:
     "Train on synthetic signers, as `make demo` does: needs no data, takes about two minutes."
-    train_command()
+    train_command(epoch_steps=30) # synthetic signers are soon known
 
 # %% ../nbs/92_cli.ipynb #c013
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text")]

@@ -236,9 +236,10 @@ def make_graph(
     "The model's calculation as an ONNX graph with dynamic axes for clips and frames; the input `aspect` is optional."
     for name in ("onnx", "onnxscript"): load_onnx_library(name)
     dynamic = torch.export.Dim.DYNAMIC
+    uncached = torch._dynamo.config.patch(fake_tensor_cache_enabled=False) # a cache that costs more than it saves
     example = torch.rand(2, 24, NUM_LANDMARKS, 3), torch.tensor([24, 17]), torch.tensor(ASPECT)
     try:
-        with quiet("torch.onnx"), torch.no_grad(), OnnxOperations():
+        with quiet("torch.onnx"), torch.no_grad(), uncached, OnnxOperations():
             program = torch.onnx.export(
                 OnnxEntrance(exportable(model)), example, dynamo=True, opset_version=20, verbose=False,
                 input_names=["landmarks", "lengths", "aspect"], output_names=["logits", "embeddings"],

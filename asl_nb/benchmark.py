@@ -753,7 +753,7 @@ def measure_start_up(
 
 # %% ../nbs/91_benchmark.ipynb #ag02
 PROGRAM = """
-import json, os, sys, time, torch; from copy import deepcopy; from functools import partial
+import json, os, sys, time, torch; from copy import deepcopy; from functools import partial; from pathlib import Path
 from asl_nb.evaluation.scores import evaluate
 from asl_nb.export import describe_export, load_onnx, make_graph
 from asl_nb.references import make_up_clip
@@ -768,10 +768,10 @@ def prepare(model, dataset):
     rows[f"evaluating a clip, {recipe}"] = partial(evaluate, model, dataset.classes, dataset), 1, len(dataset)
     rows[f"a clip in PyTorch, {recipe}"] = torch.inference_mode()(partial(model, clip)), 20, 1
     if onnx == "True":
-        graph, path = make_graph(model), os.path.join(out, "model.onnx")
-        for name, text in describe_export(model, dataset.classes, None, None).items():
-            graph.metadata_props.add(key=name, value=text)
-        with open(path, "wb") as file: file.write(graph.SerializeToString())
+        graph, path = make_graph(model), Path(out, "model.onnx")
+        for key, value in describe_export(model, dataset.classes, None, None).items():
+            graph.metadata_props.add(key=key, value=value)
+        path.write_bytes(graph.SerializeToString())
         rows[f"a clip in ONNX Runtime, {recipe}"] = partial(load_onnx(path, threads=1), clip), 20, 1
     print(json.dumps([f"a training step, {recipe}", *rows]), flush=True)
 def serve():
@@ -789,9 +789,8 @@ def after_step(trainer, result, stop):
     if len(spent) == 10: say(*spent)
     if len(spent) == 10 or not before: serve()
     before = clocks(), len(trainer.history)
-Trainer.after_step, sizes = after_step, dict(data=data, max_samples=int(clips), validation_share=0., epochs=10_000, out=out)
-torch.set_num_threads(1)
-train(getattr(TrainingConfig, recipe)(device="cpu", **sizes), report=None)
+Trainer.after_step, sizes = after_step, dict(max_samples=int(clips), validation_share=0., epochs=10_000)
+train(getattr(TrainingConfig, recipe)(data=data, device="cpu", out=out, **sizes), report=None)
 """
 
 # %% ../nbs/91_benchmark.ipynb #ag03
@@ -870,7 +869,9 @@ def measure_against(
     onnx:bool|None=None, # whether exported models are measured; None: if the packages for it are there
 ) -> pd.DataFrame: # one row per measurement: milliseconds then and now, and their ratio; processor time, wall time
     "How much faster the present package is than that of an earlier revision, measured in turns."
-    data, onnx, rows = data if data == "synthetic" else os.path.abspath(data), can_export() if onnx is None else onnx, {}
+    if onnx is None: onnx = can_export()
+    if data != "synthetic": data = os.path.abspath(data)
+    rows:dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="asl_nb_bench_") as name:
         folder, here = Path(name), Path(__file__).resolve().parents[1]
         unpack_revision(revision, folder)

@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
     lay_out(folder, "ort", "vision", "holistic", "pose_landmark")
     torch.manual_seed(0)
     model = ASLModel(None, len(CLASSES), max_len=50, dim=16, blocks=("lstm", "conv"), points="hands_and_arms",
-                     features=("place", "shape"), lstm_layers=1, conv_blocks=1)
+                     features=("place", "shape"))
     model.data_kind, model.temperature = "synthetic", .25
     model.statistics = EmbeddingStatistics(torch.randn(16)*.01, 3., -1.)
     save_model(folder/"model.pth", model, CLASSES)

@@ -48,6 +48,11 @@ def pip(*words):
     return run(PYTHON, "-m", "pip", "--disable-pip-version-check", *words)
 
 
+def install(*words):
+    "What pip installs is compiled when it is first imported, not all of it now."
+    return pip("install", "--no-compile", "-c", "constraints.txt", *words)
+
+
 def pinned(name):
     "The version of a package in constraints.txt."
     return re.search(rf"^{name}==(\S+)", Path("constraints.txt").read_text(encoding="utf-8"), re.M)[1]
@@ -60,7 +65,7 @@ def torch_build():
     if shutil.which("nvidia-smi"): return "cuda"
     status, last = pip("install", "--dry-run", "--no-deps", wanted + "+cpu")
     if any("already satisfied" in line for line in last): return "cpu"
-    if status == 0: status, last = pip("install", "--no-compile", "-c", "constraints.txt", wanted + "+cpu")
+    if status == 0: status, last = install(wanted + "+cpu")
     return "cpu" if status == 0 else "cuda"
 
 
@@ -89,7 +94,7 @@ def main(extras):
     needed = GIGABYTES[build]
     print(f"setup: PyTorch {pinned('torch')} ({build}); with everything else up to {needed:.0f} GB in {VENV}",
           flush=True)
-    status, last = pip("install", "--no-compile", "-c", "constraints.txt", "-e", f".[{','.join(extras)}]")
+    status, last = install("-e", f".[{','.join(extras)}]")
     if status: stop(explain(last))
     size = sum(path.lstat().st_size for path in VENV.rglob("*") if path.is_file() and not path.is_symlink())/1e9
     print(f"setup: done, {size:.1f} GB in {VENV}", flush=True)

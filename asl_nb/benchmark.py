@@ -812,10 +812,11 @@ def unpack_revision(
 ) -> None:
     "An earlier revision of the package, in a folder; the clone stays as it is."
     git("rev-parse")
-    try: commit = git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    try: package = git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}:asl_nb")
     except subprocess.CalledProcessError:
-        raise InputError(f"--against: {revision} is no revision of this clone; git log lists them") from None
-    git("archive", "--format=zip", "-o", folder/"then.zip", commit, "asl_nb")
+        raise InputError(f"--against: {revision} is no revision of this clone that has asl_nb; "
+                         "git log lists them") from None
+    git("archive", "--format=zip", "--prefix=asl_nb/", "-o", folder/"then.zip", package)
     shutil.unpack_archive(folder/"then.zip", folder/"then")
 
 # %% ../nbs/91_benchmark.ipynb #ag04
@@ -834,7 +835,6 @@ class Build:
         with open(self.complaints, "w") as complaints:
             self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, *self.words], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=complaints, text=True, env=self.environment, cwd=self.complaints.parent)
-        self.rows:list[str] = self.answer() # what can be asked for
         return self
 
     def __exit__(self, *_:object) -> None:
@@ -842,7 +842,7 @@ class Build:
         self.process.communicate()
 
     def answer(self) -> Any:
-        "The next line of the program. Raises `InputError` if it has ended."
+        "The next line of the program, first what it can measure. Raises `InputError` if it has ended."
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if line: return json.loads(line)
@@ -851,7 +851,7 @@ class Build:
                          "choose a revision that this Python and these packages can run")
 
     def measure(self,
-        row:str, # one of `rows`
+        row:str, # one of those that the first answer names
     ) -> list[float]: # milliseconds of processor time, and of wall time
         "Ask for one measurement."
         assert self.process.stdin is not None
@@ -878,7 +878,8 @@ def measure_against(
         for recipe in recipes:
             with (Build(folder/"then", folder/f"then_{recipe}", data, clips, recipe, onnx) as then,
                   Build(here, folder/f"now_{recipe}", data, clips, recipe, onnx) as now):
-                for row in progress_bar([row for row in now.rows if row in then.rows], f"{recipe}, then and now"):
+                names, _ = then.answer(), now.answer() # once both are prepared: the same of both
+                for row in progress_bar(names, f"{recipe}, then and now"):
                     times = [(then.measure(row), now.measure(row)) for _ in range(repeats)]
                     (before, wall_before), (after, wall_after) = np.median(times, axis=0)
                     rows[row] = {"ms then": before, "ms now": after, "times as fast": before/after,

@@ -147,7 +147,7 @@ def option_of(
 ) -> inspect.Parameter: # keyword-only
     "The command-line option of one field, which names its value in every recipe."
     kind:Any = field.type
-    kind = next((each for each in get_args(kind) if type(None) in get_args(kind)), kind) # without its "or None"
+    if type(None) in get_args(kind): kind = get_args(kind)[0] # without its "or None"
     if get_origin(kind) is Annotated: kind = get_args(kind)[0]
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis: kind = str
     values = {name: shown(getattr(config, field.name)) for name, config in recipes.items()}

@@ -204,7 +204,7 @@ def test_an_earlier_revision_is_measured_and_nothing_is_left(tmp_path, monkeypat
 
 @in_a_clone
 def test_what_cannot_be_measured_is_one_clear_line(tmp_path):
-    for wrong in ("no such revision", "--help", ""):
+    for wrong in ("no such revision", "--help", "", "HEAD:README.md"):
         with pytest.raises(InputError, match="is no revision of this clone"): unpack_revision(wrong, tmp_path)
     with pytest.raises(InputError, match="then cannot be measured .*nowhere: no such folder"):
         measure_against("HEAD", str(tmp_path/"nowhere"), onnx=False)

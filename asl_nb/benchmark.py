@@ -867,6 +867,7 @@ def measure_against(
     repeats:int=5, # of each measurement
     recipes:Sequence[str]=tuple(RECIPES),
     onnx:bool|None=None, # whether exported models are measured; None: if the packages for it are there
+    report:Callable[[str], None]|None=None, # what to do with a line of progress; None: nothing
 ) -> pd.DataFrame: # one row per measurement: milliseconds then and now, and their ratio; processor time, wall time
     "How much faster the present package is than that of an earlier revision, measured in turns."
     if onnx is None: onnx = can_export()
@@ -876,6 +877,7 @@ def measure_against(
         folder, here = Path(name), Path(__file__).resolve().parents[1]
         unpack_revision(revision, folder)
         for recipe in recipes:
+            if report is not None: report(f"{recipe}: both builds prepare; takes about a minute")
             with (Build(folder/"then", folder/f"then_{recipe}", data, clips, recipe, onnx) as then,
                   Build(here, folder/f"now_{recipe}", data, clips, recipe, onnx) as now):
                 names, _ = then.answer(), now.answer() # once both are prepared: the same of both

@@ -970,11 +970,12 @@ def bench_command(
     from asl_nb.benchmark import (MEASUREMENTS, Measurement, measure_against, measure_inspection, measure_keypoints,
                                   measure_onnx, measure_start_up, measure_video, run_benchmark)
     if film is not None: check_input(film, "video") # now, not after minutes
+    progress = partial(say, err=True)
     if start_up or against is not None:
-        table = measure_start_up() if against is None else measure_against(against, data)
+        table = measure_start_up() if against is None else measure_against(against, data, report=progress)
         for line in [plain(table).to_json(orient="index")] if as_json else table_lines(table): say(line)
         return
     measurements:tuple[Measurement, ...] = (*MEASUREMENTS, measure_onnx, measure_inspection, measure_keypoints,
                                             partial(measure_video, video=film))
-    result = run_benchmark(quick=quick, measurements=measurements, report=lambda line: say(line, err=True))
+    result = run_benchmark(quick=quick, measurements=measurements, report=progress)
     for line in [json_line(result.as_dict())] if as_json else result.text().splitlines(): say(line)

@@ -195,7 +195,9 @@ def test_an_earlier_revision_is_measured_and_nothing_is_left(tmp_path, monkeypat
     Path(tempfile.gettempdir()).mkdir()
     data = write_synthetic(tmp_path/"data", signers=4, clips_per_sign=2, signs=("hello", "please"), progress=False)
     before = git("worktree", "list")
-    table = measure_against("HEAD", str(data), repeats=1, recipes=("best",), onnx=False)
+    told = []
+    table = measure_against("HEAD", str(data), repeats=1, recipes=("best",), onnx=False, report=told.append)
+    assert len(told) == 1 and told[0].startswith("best: both builds prepare")
     assert [*table.index] == ["a training step, best", "evaluating a clip, best", "a clip in PyTorch, best"]
     assert (table > 0).all(axis=None)
     np.testing.assert_allclose(table["times as fast"], table["ms then"]/table["ms now"])

@@ -226,7 +226,8 @@ class OnnxEntrance(nn.Module):
         factor, offset = 1 + in_widths*(wider - 1), torch.tensor([[.5], [0.], [0.]])*(1 - wider)
         points, mask = selection.arrange(Points(entered.place*factor + offset, entered.seen), lengths)
         classifier = self.model.classifier
-        embeddings = classifier.embed(self.model.encode_features(preprocessing.describe(points), mask), mask)
+        features, real = preprocessing.describe(points, mask)
+        embeddings = classifier.embed(self.model.encode_features(features, real), real)
         return classifier.output(embeddings), embeddings
 
 # %% ../nbs/90_export.ipynb #c021a

@@ -80,7 +80,8 @@ def test_configurations_of_earlier_runs_are_read():
     same = {name: value for name, value in EARLIER.items() if name not in RENAMED}
     assert json.loads(json.dumps({name: getattr(config, name) for name in same})) == same
     objects = dict(optimizer={"lr": 1e-3}, scheduler={}, criterion={})
-    then = replace(config, epoch_steps=1, hand_size="palm", drop_doubled=False, aspect_jitter=0.)
+    then = replace(config, epoch_steps=1, hand_size="palm", drop_doubled=False, aspect_jitter=0., frame_pooling=1,
+                   kernel_size=17, sign_balance=0.)
     assert TrainingConfigSection.model_validate(EARLIER | objects).as_config() == then
 
 

@@ -134,11 +134,14 @@ def balanced_weights(
     signers:Sequence[str], # `(N,)` who signs
     labels:Sequence[int], # `(N,)` which sign
     balance:float, # from 0, every clip alike, to 1, every signer's version of every sign alike
+    sign_balance:float=0., # from 0 to 1, every sign alike, whoever makes it
 ) -> np.ndarray: # `(N,)`, adding up to 1
     "How often each clip should be drawn."
     versions = np.array([f"{label} {signer}" for signer, label in zip(signers, labels)])
     _, version, counts = np.unique(versions, return_inverse=True, return_counts=True)
     weights = counts[version]**-float(balance)
+    _, sign = np.unique(labels, return_inverse=True)
+    weights *= np.bincount(sign, weights)[sign]**-float(sign_balance)
     return np.asarray(weights/weights.sum())
 
 def draw_clips(

@@ -150,8 +150,10 @@ def attention_over_frames(
         calibrated_logits(model, clip)
     finally:
         for handle in handles: handle.remove()
-    weights = {name: recorded[name].flatten(0, -2).mean(0).numpy() for name in layers}
-    table = pd.DataFrame(weights, index=frames_read(model, clip))
+    read, pooled = frames_read(model, clip), model.preprocessing.frame_pooling
+    group = np.arange(len(read))//pooled # the pooled frame that each belongs to, in equal shares
+    weights = {name: (recorded[name].flatten(0, -2).mean(0).numpy()/np.bincount(group))[group] for name in layers}
+    table = pd.DataFrame(weights, index=read)
     return table.reindex(range(len(clip)), fill_value=0.) # frames that are not read have no weight
 
 # %% ../../nbs/evaluation/03_explanation.ipynb #c032

@@ -67,8 +67,8 @@ HAND_SIZES = ("palm", "bones")
 BLOCKS = ("tcn", "lstm", "attention", "conv", "transformer")
 
 # %% ../../nbs/network/00_choices.ipynb #h014
-LARGEST = {"num_classes": 10_000, "max_len": 10_000, "longest_gap": 10_000, "dim": 2_048, "num_heads": 256,
-           "kernel_size": 255, "dilations": 256} # setting -> its largest value
+LARGEST = {"num_classes": 10_000, "max_len": 10_000, "longest_gap": 10_000, "frame_pooling": 16, "dim": 2_048,
+           "num_heads": 256, "kernel_size": 255, "dilations": 256} # setting -> its largest value
 MOST_BLOCKS = 32 # of each kind
 
 # %% ../../nbs/network/00_choices.ipynb #h017

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ENDS_OF_BONES', 'SIZE_MEASURES', 'correct_aspect', 'palm_length', 'bone_length', 'hand_length', 'hand_shape',
            'joint_cosines', 'fingertip_distances', 'place_features', 'mirror_mask', 'fill_gaps', 'pick_frames',
-           'drop_unseen', 'hand_features']
+           'drop_unseen', 'sum_neighbours', 'pool_frames', 'hand_features']
 
 # %% ../../nbs/network/03_features.ipynb #c003
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data.batches import frame_mask
 from ..data.body import Points, left_is_dominant
@@ -136,6 +137,26 @@ def drop_unseen(
     order = (~keep).to(torch.uint8).argsort(dim=1, stable=True) # kept frames first, in their order
     place, seen = pick_frames(points, order)
     return Points(place, seen*frame_mask(kept, keep.shape[1])[:, None, None]), kept
+
+# %% ../../nbs/network/03_features.ipynb #p101
+def sum_neighbours(
+    x:Tensor, # `(…, T)`
+    count:int,
+) -> Tensor: # `(…, ⌈T/count⌉)`
+    "Sums of `count` neighbours along the last axis; the last of them may have fewer."
+    total = x[..., ::count]
+    for later in range(1, count): total = total + F.pad(x, (0, later))[..., later::count]
+    return total
+
+def pool_frames(
+    points:Points, # `(B, P, A, T)`, nothing seen in padding
+    mask:Tensor, # `(B, T)` bool, True = real frame; the real ones in front
+    count:int, # frames that become one
+) -> tuple[Points, Tensor]: # `(B, P, A, ⌈T/count⌉)`, and the mask of these
+    "Average every so many frames, each point over those in which it was seen; the last frames may be fewer."
+    times = sum_neighbours(points.seen, count)
+    place = sum_neighbours(points.place*points.seen, count)/times.clamp(min=1)
+    return Points(place, times.clamp(max=1)), mask[:, ::count]
 
 # %% ../../nbs/network/03_features.ipynb #f005
 def hand_features(

@@ -21,7 +21,7 @@ from ..data.landmarks import EYE_CORNERS, MIRROR, NUM_LANDMARKS, POINT_LANDMARKS
 from ..data.resampling import spaced_index
 from .choices import FEATURES, GUIDE_FEATURES, HAND_FEATURES, HAND_SIZES, feature_count
 from .features import (correct_aspect, drop_unseen, fill_gaps, hand_features, mirror_mask, pick_frames,
-                                     place_features)
+                                     place_features, pool_frames)
 from .guide_features import BODY, IN_BODY, WRISTS, anchor_index, guide_features, normalise
 
 # %% ../../nbs/network/04_preprocessing.ipynb #c008
@@ -147,6 +147,7 @@ class PreprocessingLayer(nn.Module):
         features:Sequence[str]=GUIDE_FEATURES, # some of `FEATURES`
         centre:str="nose", # of the body: "nose" or "shoulders"
         hand_size:str="palm", # how large a hand is: one of `HAND_SIZES`
+        frame_pooling:int=1, # so many frames are averaged into one
         **selection:Any, # `dominant_hand`, `longest_gap`, `drop_handless` and `drop_doubled` of `PointSelection`
     ) -> None:
         super().__init__()
@@ -154,8 +155,9 @@ class PreprocessingLayer(nn.Module):
         check_choice("features", tuple(features), FEATURES)
         check_choice("centre", (centre,), CENTRES)
         check_choice("hand_size", (hand_size,), HAND_SIZES)
+        if frame_pooling < 1: raise ValueError(f"frame_pooling must be at least 1, received: {frame_pooling}")
         self.max_len, self.point_landmarks, self.feature_groups = max_len, points, tuple(features)
-        self.centre, self.hand_size = centre, hand_size
+        self.centre, self.hand_size, self.frame_pooling = centre, hand_size, frame_pooling
         self.selection = PointSelection(points, max_len, **selection)
         self.register_buffer("anchors", anchor_index(points), persistent=False)
         places = [self.selection.place_of[point] for point in points]
@@ -166,17 +168,18 @@ class PreprocessingLayer(nn.Module):
         "Features of a frame, `C`."
         return feature_count(self.feature_groups, len(self.point_landmarks))
 
-    def describe(self, points:Points) -> Tensor:
-        "The features `(B, T, C)` of points `(B, R, 3, T)`, the first of them those of `BODY`."
-        return describe_points(points, self.places, self.anchors, self.feature_groups, self.centre, self.hand_size)
+    def describe(self, points:Points, mask:Tensor) -> tuple[Tensor, Tensor]:
+        "The features `(B, S, C)` of points `(B, R, 3, T)`, the first of them those of `BODY`, and their mask `(B, S)`."
+        if self.frame_pooling > 1: points, mask = pool_frames(points, mask, self.frame_pooling)
+        asked = self.feature_groups, self.centre, self.hand_size
+        return describe_points(points, self.places, self.anchors, *asked), mask
 
     def forward(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen; or only the landmarks of `selection.subset`
         lengths:Tensor|None=None, # `(B,)` real frames of each clip; None: all are real
-    ) -> tuple[Tensor, Tensor]: # features `(B, T, C)` and mask `(B, T)`; here T is at most max_len
+    ) -> tuple[Tensor, Tensor]: # features `(B, S, C)` and mask `(B, S)`; S is T, at most max_len, pooled
         counts = NUM_LANDMARKS, len(self.selection.subset.points)
         if landmarks.ndim != 4 or landmarks.shape[2] not in counts or landmarks.shape[3] != 3:
             raise ValueError(f"landmarks must have shape (B, T, 543, 3), received: {tuple(landmarks.shape)}")
         if lengths is None: lengths = torch.full((len(landmarks),), landmarks.shape[1], device=landmarks.device)
-        points, mask = self.selection.arrange(self.selection.enter(landmarks, lengths), lengths)
-        return self.describe(points), mask
+        return self.describe(*self.selection.arrange(self.selection.enter(landmarks, lengths), lengths))

@@ -123,6 +123,7 @@ class NetworkSettings(TypedDict, total=False):
     drop_handless: bool
     drop_doubled: bool
     hand_size: Name
+    frame_pooling: Annotated[int, Field(ge=1, le=LARGEST["frame_pooling"])]
     kernel_size: Annotated[int, Field(ge=1, le=LARGEST["kernel_size"])]
     dilations: Annotated[tuple[Dilation, ...], Field(max_length=MOST_BLOCKS, strict=False)]
     tcn_dropouts: Annotated[tuple[Rate, ...], Field(max_length=MOST_BLOCKS, strict=False)]

@@ -155,6 +155,7 @@ class FeatureConfig(Settings):
     longest_gap: int = Field(0, ge=0, le=LARGEST["longest_gap"], description=(
         "fill gaps in a landmark's path of up to this many frames"))
     drop_handless: bool = Field(False, description="leave out the frames in which neither hand is seen")
+    frame_pooling: Count = Field(1, le=LARGEST["frame_pooling"], description="frames that are averaged into one")
     drop_doubled: bool = Field(False, description="leave out a hand that is the other one, found twice")
     hand_size: Literal["palm", "bones"] = Field("palm", description=(
         "what hand shapes are divided by: wrist to middle knuckle in the image, or the mean bone in depth, too"))
@@ -297,6 +298,8 @@ class LearningConfig(ObjectiveConfig):
     accumulation_steps: Count = Field(1, le=10_000, description="micro-batches added up to one step of the optimiser")
     balance: float = Field(0., ge=0, le=1, description=(
         "how evenly signers and signs are drawn; 0: every clip once an epoch, 1: every signer's every sign alike"))
+    sign_balance: float = Field(0., ge=0, le=1, description=(
+        "how evenly signs are drawn, whatever the number of their clips; 1: all alike"))
     mixup: float = Field(0., ge=0, le=.5, description=(
         "share of another clip, at most, that is blended into each clip and its label"))
     length_jitter: float = Field(0., ge=0, le=3, description=(
@@ -316,9 +319,10 @@ class LearningConfig(ObjectiveConfig):
 RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dict(
     recipe="best", validation_share=0.,
     points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
-    dominant_hand=True, drop_doubled=True, hand_size="bones", blocks=("conv", "transformer"), dim=128,
+    dominant_hand=True, drop_doubled=True, hand_size="bones", frame_pooling=2,
+    blocks=("conv", "transformer"), dim=128, kernel_size=9,
     epochs=20, epoch_steps=50, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5.,
-    temperature=.8, balance=.5, length_jitter=.7,
+    temperature=.8, balance=.5, sign_balance=1., length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,
     affine_probability=.9, rotation_degrees=30., scale_range=(.8, 1.2), stretch=.2, shear=.15, shift=.1,
     hand_rotation_degrees=20., hand_tilt_degrees=20., hand_scale=.15, hand_shift=.05, finger_scale=.1,
@@ -413,7 +417,8 @@ def recorded(
     values: Mapping[str, Any], # field names and values of a run, from its manifest, its checkpoint or its result
 ) -> dict[str, Any]: # the same, and what was not a field yet, as it was then
     "The numbers of a run that an earlier version may have begun: an epoch was one pass, hands were as long as a palm."
-    return {"epoch_steps": 1, "hand_size": "palm", "drop_doubled": False, "aspect_jitter": 0., **values}
+    return {"epoch_steps": 1, "hand_size": "palm", "drop_doubled": False, "aspect_jitter": 0., "frame_pooling": 1,
+            "kernel_size": 17, "sign_balance": 0., **values}
 
 def config_from(
     values: Mapping[str, Any], # field names and values, for example a manifest's `training_config`

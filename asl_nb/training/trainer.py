@@ -134,10 +134,11 @@ def make_loaders(
     share = ProcessShare(rank=engine.rank, world_size=engine.processes)
     reading: dict[str, Any] = dict(workers=config.workers, pin_memory=engine.device.type == "cuda")
     people, labels = splits.train.participants, splits.train.labels.tolist()
+    even = config.balance, config.sign_balance
     plan = BatchPlan(batch_size=config.batch_size*config.accumulation_steps, shuffle=True, seed=config.seed,
                      frame_budget=config.frame_budget and config.frame_budget*config.accumulation_steps,
                      length_jitter=config.length_jitter, least_batches=config.epoch_steps,
-                     weights=balanced_weights(people, labels, config.balance) if config.balance else None)
+                     weights=balanced_weights(people, labels, *even) if any(even) else None)
     subset = needed_landmarks(POINT_SETS[config.points])
     train_loader = plan_loader(splits.train.with_landmarks(subset), plan, share, **reading)
     if not len(splits.validation): return train_loader, None

@@ -40,7 +40,8 @@ SIGNS = ("hello", "thankyou", "please", "happy", "drink")
 NETWORKS = {name: TrainingConfig(recipe=name).network for name in RECIPES}
 NETWORKS["everything"] = NETWORKS["guide"] | dict(points="many", features=tuple(FEATURES), centre="shoulders",
                                                   dominant_hand=True, longest_gap=4, drop_handless=True,
-                                                  drop_doubled=True, hand_size="bones", conv_blocks=1, lstm_layers=1,
+                                                  drop_doubled=True, hand_size="bones", frame_pooling=3, conv_blocks=1,
+                                                  lstm_layers=1,
                                                   dilations=(2,), tcn_dropouts=(.2,))  # the guide has several of each
 
 

@@ -6,16 +6,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asl_nb.data.batches import collate_clips
-from asl_nb.data.body import drop_doubled
+from asl_nb.data.body import drop_doubled, split_missing
 from asl_nb.data.landmarks import PARTS, mirror_clip
 from asl_nb.data.synthetic import LEXICON, Signer, perform
 from asl_nb.network.choices import FEATURES, POINT_SETS
+from asl_nb.network.features import pool_frames
 from asl_nb.network.preprocessing import PreprocessingLayer
 from asl_nb.training.configuration import RECIPES, TrainingConfig
 from asl_nb.training.trainer import batch_transform
 
 best = RECIPES["best"]
-SELECTION = ("dominant_hand", "drop_doubled", "hand_size")
+SELECTION = ("dominant_hand", "drop_doubled", "hand_size", "frame_pooling")
 some = settings(max_examples=15, deadline=None)
 signs, seeds = st.sampled_from(sorted(LEXICON)[:10]), st.integers(0, 200)
 
@@ -75,8 +76,8 @@ def test_a_hand_that_was_found_twice_is_seen_once(sign, seed, part):
     torch.testing.assert_close(look(mirror_clip(mirror_clip(doubled))), look(doubled), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(look(mirror_clip(doubled)), look(doubled), atol=1e-4, rtol=1e-4)
     padded = torch.cat([torch.from_numpy(doubled), torch.full((5, *doubled.shape[1:]), 7.)])[None]
-    layer = best_layer()
-    torch.testing.assert_close(layer(padded, torch.tensor([len(doubled)]))[0][0, :len(doubled)], look(doubled))
+    features, mask = best_layer()(padded, torch.tensor([len(doubled)]))
+    torch.testing.assert_close(features[mask], look(doubled))
 
 
 def test_a_hand_that_was_found_twice_does_not_survive_augmentation():
@@ -96,5 +97,23 @@ def test_each_feature_alone_has_the_announced_size_and_no_nan(feature):
     clip[3:6, 468:] = float("nan")
     features = look(clip, features=(feature,))
     layer = PreprocessingLayer(point_landmarks=POINT_SETS[best["points"]], features=(feature,))
-    assert features.shape == (len(clip), layer.output_dim)
+    assert features.shape == (-(-len(clip)//best["frame_pooling"]), layer.output_dim)
     assert features.isfinite().all() and features.abs().sum() > 0
+
+
+@some
+@given(frames=st.lists(st.integers(1, 9), min_size=1, max_size=3), count=st.integers(1, 5), seed=seeds)
+def test_pooled_frames_are_means_of_what_was_seen(frames, count, seed):
+    rng, longest = np.random.default_rng(seed), max(frames)
+    clips = rng.normal(size=(len(frames), longest, 2, 2)).astype(np.float32)
+    clips[rng.random(clips.shape[:3]) < .3] = np.nan
+    real = torch.arange(longest) < torch.tensor(frames)[:, None]
+    pooled, mask = pool_frames(split_missing(torch.from_numpy(clips), real), real, count)
+    assert mask.sum(1).tolist() == [-(-each//count) for each in frames] and not (pooled.seen*~mask[:, None, None]).any()
+    for row, length in enumerate(frames):
+        for place, first in enumerate(range(0, length, count)):
+            window = clips[row, first:min(first + count, length)]
+            seen = np.isfinite(window[..., 0])
+            assert (pooled.seen[row, :, 0, place].numpy() == seen.any(0)).all()
+            means = [window[seen[:, point], point].mean(0) if seen[:, point].any() else np.zeros(2) for point in (0, 1)]
+            np.testing.assert_allclose(pooled.known()[row, :, :, place], means, atol=1e-6)

@@ -154,6 +154,7 @@ def pool_frames(
     count:int, # frames that become one
 ) -> tuple[Points, Tensor]: # `(B, P, A, ⌈T/count⌉)`, and the mask of these
     "Average every so many frames, each point over those in which it was seen; the last frames may be fewer."
+    if count < 1: raise ValueError(f"frame_pooling must be at least 1, received: {count}")
     times = sum_neighbours(points.seen, count)
     place = sum_neighbours(points.place*points.seen, count)/times.clamp(min=1)
     return Points(place, times.clamp(max=1)), mask[:, ::count]

@@ -155,24 +155,21 @@ class PreprocessingLayer(nn.Module):
         check_choice("features", tuple(features), FEATURES)
         check_choice("centre", (centre,), CENTRES)
         check_choice("hand_size", (hand_size,), HAND_SIZES)
-        if frame_pooling < 1: raise ValueError(f"frame_pooling must be at least 1, received: {frame_pooling}")
-        self.max_len, self.point_landmarks, self.feature_groups = max_len, points, tuple(features)
-        self.centre, self.hand_size, self.frame_pooling = centre, hand_size, frame_pooling
+        self.features, self.centre, self.hand_size = tuple(features), centre, hand_size
+        self.point_landmarks, self.frame_pooling = points, frame_pooling
         self.selection = PointSelection(points, max_len, **selection)
         self.register_buffer("anchors", anchor_index(points), persistent=False)
-        places = [self.selection.place_of[point] for point in points]
-        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.register_buffer("places", torch.tensor([*map(self.selection.place_of.get, points)]), persistent=False)
 
     @property
     def output_dim(self) -> int:
         "Features of a frame, `C`."
-        return feature_count(self.feature_groups, len(self.point_landmarks))
+        return feature_count(self.features, len(self.point_landmarks))
 
     def describe(self, points:Points, mask:Tensor) -> tuple[Tensor, Tensor]:
         "The features `(B, S, C)` of points `(B, R, 3, T)`, the first of them those of `BODY`, and their mask `(B, S)`."
-        if self.frame_pooling > 1: points, mask = pool_frames(points, mask, self.frame_pooling)
-        asked = self.feature_groups, self.centre, self.hand_size
-        return describe_points(points, self.places, self.anchors, *asked), mask
+        if self.frame_pooling != 1: points, mask = pool_frames(points, mask, self.frame_pooling)
+        return describe_points(points, self.places, self.anchors, self.features, self.centre, self.hand_size), mask
 
     def forward(self,
         landmarks:Tensor, # `(B, T, 543, 3)`, NaN = not seen; or only the landmarks of `selection.subset`

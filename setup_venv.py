@@ -49,7 +49,7 @@ def pip(*words):
 
 
 def install(*words):
-    "What pip installs is compiled when it is first imported, not all of it now."
+    "What pip installs is compiled when it is first imported, not all of it now; unless Python may not keep that."
     return pip("install", "--no-compile", "-c", "constraints.txt", *words)
 
 
@@ -96,6 +96,7 @@ def main(extras):
           flush=True)
     status, last = install("-e", f".[{','.join(extras)}]")
     if status: stop(explain(last))
+    if sys.dont_write_bytecode: run(PYTHON, "-m", "compileall", "-q", "-j", "0", VENV) # or every start compiles anew
     size = sum(path.lstat().st_size for path in VENV.rglob("*") if path.is_file() and not path.is_symlink())/1e9
     print(f"setup: done, {size:.1f} GB in {VENV}", flush=True)
 

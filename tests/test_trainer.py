@@ -11,6 +11,7 @@ from asl_nb.evaluation.calibration import fit_temperature
 from asl_nb.evaluation.scores import predict_logits
 from asl_nb.network.regularizers import AdaptiveDropout
 from asl_nb.training.configuration import TrainingConfig
+from asl_nb.training.crossval import plan_runs
 from asl_nb.training.engine import Engine
 from asl_nb.training.loop import validate_epoch
 from asl_nb.training.manifest import read_manifest
@@ -146,3 +147,11 @@ def test_running_out_of_memory_leaves_no_trace_in_a_whole_network(splits, make_t
     assert_close(train_batches(surprised, [batch, batch]), train_batches(warned, [batch, batch]), atol=0, rtol=0)
     assert (surprised.engine.halvings, surprised.engine.max_micro_batch) == (2, 6)
     assert int(surprised.model.classifier.dropout.step) == surprised.steps == 2
+
+
+def test_a_folder_that_is_called_like_the_built_in_data_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_synthetic(tmp_path/"synthetic", signers=3, clips_per_sign=1, signs=("hello", "please"), progress=False)
+    [(config, *_)] = plan_runs("synthetic", "F1=synthetic01", "best")
+    splits = load_data(config)
+    assert (set(splits.train.classes), len(splits.train), splits.test.signers) == ({"hello", "please"}, 4, ("synthetic01",))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['StoredClips', 'LabelledClips', 'ClipDataset', 'load_folder', 'split_by_participant', 'Splits', 'split_dataset',
-           'draw_splits', 'data_folders', 'load_splits', 'pack_folder', 'load_dataset']
+           'draw_splits', 'data_folders', 'as_folder', 'load_splits', 'pack_folder', 'load_dataset']
 
 # %% ../../nbs/data/08_datasets.ipynb #c003
 import hashlib
@@ -343,6 +343,12 @@ def data_folders(
     twice = [name for name, count in Counter(map(os.path.realpath, parts)).items() if count > 1]
     if twice: raise InputError(f"data: {twice[0]} is named twice; name each folder once")
     return [Path(part) for part in parts]
+
+def as_folder(
+    data:str|os.PathLike[str], # a folder, or several with semicolons between
+) -> str: # the same, for `load_data` of the trainer
+    "A folder that is called synthetic is not mistaken for the data that are made up."
+    return os.path.join(os.curdir, data) if str(data) == "synthetic" else str(data)
 
 def _read_sides(folders:list[Path], check_files:bool) -> tuple[list[Path], list[pd.DataFrame], tuple[str, ...]]:
     "The folders, tables and signs in order: of plain folders as they are, of a split one for train and for test."

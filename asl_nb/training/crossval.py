@@ -34,7 +34,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write, read_json
 from ..core.progress import progress_bar
 from ..core.names import Name, parse_names
-from ..data.datasets import data_folders
+from ..data.datasets import as_folder, data_folders
 from ..data.layout import dataset_layout, read_table
 from ..evaluation.baseline import baseline_predictions, fit_regression, fit_ridge
 from ..evaluation.calibration import calibration_error, fit_temperature
@@ -295,7 +295,7 @@ def plan_runs(
         if dataset_layout(folder) != "split": continue
         raise InputError(f"{folder}: is split already; give a plain folder, the folds do the splitting")
     people = make_folds(folds, pd.concat([read_table(folder, check_files=False) for folder in folders]))
-    return [(config_from({"validation_share": 0., **settings, **(changes or {}), "data": str(data),
+    return [(config_from({"validation_share": 0., **settings, **(changes or {}), "data": as_folder(data),
                           "test_participants": people[fold], "seed": seed}), variant, fold)
             for seed in seeds for variant, settings in find_variants(variants).items() for fold in people]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
-from ..data.datasets import ClipDataset, data_folders, load_folder
+from ..data.datasets import ClipDataset, as_folder, data_folders, load_folder
 from ..data.layout import read_table
 from ..data.splits import stratified_sample
 from ..evaluation.prediction import familiarity
@@ -121,7 +121,7 @@ def measure_open_set(
         trained = sorted(set(table.sign[~table.participant_id.isin(tested)]) - missing)
         there = set(table.participant_id[table.sign.isin(trained)]) # a signer may make held-out signs only
         testers = tuple(name for name in people[fold] if name in there)
-        run = train(config_from({"validation_share": 0., **(changes or {}), "data": data, "signs": ",".join(trained),
+        run = train(config_from({"validation_share": 0., **(changes or {}), "data": as_folder(data), "signs": ",".join(trained),
                                  "test_participants": testers, "seed": seed, "out": str(out/fold)}), report=None)
         if run is None: raise InputError("open-set: works in one process, not with torchrun")
         whole = _whole(data)

@@ -121,8 +121,9 @@ def measure_open_set(
         trained = sorted(set(table.sign[~table.participant_id.isin(tested)]) - missing)
         there = set(table.participant_id[table.sign.isin(trained)]) # a signer may make held-out signs only
         testers = tuple(name for name in people[fold] if name in there)
-        run = train(config_from({"validation_share": 0., **(changes or {}), "data": as_folder(data), "signs": ",".join(trained),
-                                 "test_participants": testers, "seed": seed, "out": str(out/fold)}), report=None)
+        run = train(config_from({"validation_share": 0., **(changes or {}), "data": as_folder(data),
+                                 "signs": ",".join(trained), "test_participants": testers, "seed": seed,
+                                 "out": str(out/fold)}), report=None)
         if run is None: raise InputError("open-set: works in one process, not with torchrun")
         whole = _whole(data)
         wanted = whole.table().participant_id.isin(tested) & whole.table().sign.isin(missing)

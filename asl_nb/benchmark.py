@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Products', 'LATENCY_FRAMES', 'GROWTH', 'Measurement', 'MEASUREMENTS', 'START_UP_TARGETS', 'PROGRAM', 'Timings',
-           'take_turns', 'Row', 'short_number', 'row_cells', 'Benchmark', 'Workbench', 'measure_reading',
+           'take_turns', 'Row', 'short_number', 'row_cells', 'Benchmark', 'Workbench', 'measure_reading', 'place_again',
            'measure_epoch', 'measure_packing', 'measure_preprocessing', 'OnlyLengths', 'computed_frames',
            'measure_padding', 'write_labels', 'measure_inspection', 'make_step', 'measure_training', 'add_products',
            'training_products', 'count_operations', 'bare_seconds', 'measure_products', 'measure_validation',
@@ -50,6 +50,7 @@ from .data.clips import read_clip, write_clip
 from .data.inspection import inspect_dataset
 from .data.landmarks import NUM_LANDMARKS
 from .data.layout import SIGN_MAP, TABLE
+from .data.preparation import place_clip
 from .data.store import pack_clips
 from .data.synthetic import write_synthetic
 from .evaluation.prediction import ExportedModel, open_session
@@ -239,6 +240,16 @@ def measure_reading(bench:Workbench) -> list[Row]:
             target="≥ 0.67×", details={"pyarrow, only x y z": speed["xyz"], "median/best": fast["ours"].unrest})]
 
 # %% ../nbs/91_benchmark.ipynb #c049
+def place_again(
+    folder:Path, # of the files
+    paths:Sequence[str], # of the files in it
+    clips:int, # how many names are wanted
+) -> list[str]: # paths in the folder, each different
+    "The same files again and again, under other names."
+    names = [f"again_{clips}/{number}.parquet" for number in range(clips)]
+    for source, name in zip(np.resize(paths, clips), names): place_clip(folder/source, folder/name)
+    return names
+
 def measure_epoch(bench:Workbench) -> list[Row]:
     "Clips per second of a whole epoch, from the store and from parquet files."
     store = pack_clips(bench.folder, bench.table, bench.folder/"store", progress=False)
@@ -254,7 +265,9 @@ def measure_epoch(bench:Workbench) -> list[Row]:
 
 def measure_packing(bench:Workbench) -> list[Row]:
     "Clips per second while packing, and the time and the bytes for all of asl-signs."
-    table = bench.table if bench.quick else pd.concat([bench.table]*(5000//len(bench.table) + 1))[:5000]
+    clips = len(bench.table) if bench.quick else 5000
+    table = bench.table.iloc[np.arange(clips) % len(bench.table)]
+    table = table.assign(path=place_again(bench.folder, bench.table.path, clips))
     began = time.perf_counter()
     store = pack_clips(bench.folder, table, bench.folder/"large", progress=False)
     packing, size = time.perf_counter() - began, sum(path.stat().st_size for path in store.path.iterdir())
@@ -587,7 +600,7 @@ def measure_memory(bench:Workbench) -> list[Row]:
     clips = [f"short{seed}.parquet" for seed in range(16)]
     for seed, path in enumerate(clips): write_clip(bench.folder/path, make_up_clip(8, seed))
     for count in (1_000, 20_000):
-        table = pd.DataFrame({"path": np.resize(clips, count), "sequence_id": np.arange(count).astype(str),
+        table = pd.DataFrame({"path": place_again(bench.folder, clips, count), "sequence_id": np.arange(count).astype(str),
                               "participant_id": "one", "sign": "sign"})
         store = pack_clips(bench.folder, table, bench.folder/f"store{count}", progress=False)
         growth.append(memory_growth(store.path))

@@ -600,8 +600,8 @@ def measure_memory(bench:Workbench) -> list[Row]:
     clips = [f"short{seed}.parquet" for seed in range(16)]
     for seed, path in enumerate(clips): write_clip(bench.folder/path, make_up_clip(8, seed))
     for count in (1_000, 20_000):
-        table = pd.DataFrame({"path": place_again(bench.folder, clips, count), "sequence_id": np.arange(count).astype(str),
-                              "participant_id": "one", "sign": "sign"})
+        table = pd.DataFrame({"path": place_again(bench.folder, clips, count), "participant_id": "one", "sign": "sign",
+                              "sequence_id": np.arange(count).astype(str)})
         store = pack_clips(bench.folder, table, bench.folder/f"store{count}", progress=False)
         growth.append(memory_growth(store.path))
     return [Row(name, "MB", growth[1], growth[0], "1,000 clips", less_is_better=True, target="≤ 200 MB more",

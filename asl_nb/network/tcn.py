@@ -24,7 +24,7 @@ def interleaved_convolution(
     rows = max(back, ahead) # of zeros, above and below
     missing = -frames % dilation if dilation > 1 else 0 # to a whole number of rows
     if x.requires_grad: missing = max(missing, weight.shape[-1]*dilation - frames) # and to as many as there are taps
-    if missing or dilation > 1: x = F.pad(x, (0, 0, 0, missing))
+    if dilation > 1 or missing: x = F.pad(x, (0, 0, 0, missing))
     image = x.view(clips, -1, dilation, channels).permute(0, 3, 1, 2) # (B, C, T/d, d)
     image = F.conv2d(image, weight[..., None], padding=(rows, 0), groups=channels)
     first = (rows - back)*dilation

@@ -23,9 +23,12 @@ RUN = ["train", "--synthetic-signers", "4", "--synthetic-clips", "1", "--validat
        "--epochs", "4", "--epoch-steps", "6", "--batch-size", "16"]
 
 
-def start(*words, launcher=("-m", "asl_nb")):
+OWN_STORES = {**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} # for torchrun --max-restarts
+
+
+def start(*words, launcher=("-m", "asl_nb"), environment=ENVIRONMENT):
     command = [sys.executable, *launcher, *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -176,10 +179,43 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
 def test_torchrun_starts_a_killed_process_again_and_the_run_is_the_same(tmp_path):
     words = [*RUN, "--device", "cpu", "--out"]
     finish(start(*words, tmp_path/"unbroken", launcher=TORCHRUN))
-    process = start(*words, tmp_path/"killed", launcher=(*TORCHRUN[:3], "--max-restarts", "1", *TORCHRUN[3:]))
+    process = start(*words, tmp_path/"killed", launcher=(*TORCHRUN[:3], "--max-restarts", "1", *TORCHRUN[3:]),
+                    environment=OWN_STORES)
     wait_for_checkpoint(process, tmp_path/"killed")
     psutil.Process(process.pid).children()[1].kill()
     out, _ = finish(process)
     assert "goes on    after epoch" in out
     assert_same(outcome(tmp_path/"killed"), outcome(tmp_path/"unbroken"))
     assert len(list((tmp_path/"killed").iterdir())) == 4
+
+
+def kill_with_children(process):
+    "As a machine that loses its power: launcher and processes at once."
+    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in everyone: each.suspend()
+    for each in everyone: each.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_one_of_two_machines_is_lost_and_the_other_goes_on(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc_per_node", "2", "--max-restarts", "3",
+                "--rdzv-id", "monday", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{free_port()}",
+                "-m", "asl_nb")
+    words = [*RUN, "--device", "cpu", "--out", tmp_path/"out"]
+    first = start(*words, launcher=launcher, environment=OWN_STORES)
+    time.sleep(2) # so that the first keeps the list of the others
+    second = start(*words, launcher=launcher, environment=OWN_STORES)
+    wait_for_checkpoint(first, tmp_path/"out")
+    kill_with_children(second)
+    out, _ = finish(first)
+    assert "goes on    after epoch" in out
+    manifest = read_manifest(next((tmp_path/"out").glob("*_final_manifest.json")))
+    assert "2 processes" in manifest.reproduction.optimisations and len(manifest.training_history.val_losses) == 4
+    assert len(list((tmp_path/"out").iterdir())) == 4
+
+
+def test_restarts_that_would_look_for_lost_processes_are_refused(tmp_path):
+    out, error = finish(start(*RUN, "--out", tmp_path/"out", launcher=(*TORCHRUN[:3], "--max-restarts", "1",
+                                                                         *TORCHRUN[3:])), code=1)
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before the command" in error and not (tmp_path/"out").exists()

@@ -111,8 +111,9 @@ def centre_landmarks(
     subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> tuple[Points, Points]: # noses and shoulders, each `(B, 2, A, T)`: what `body_centre` asks for
     "The noses of the face mesh and of the pose, and both shoulders."
-    noses, shoulders = (split_missing(landmarks[:, :, subset.places(*points)]) for points in (NOSES, SHOULDERS))
-    return noses, shoulders
+    index = index_tensor(tuple(subset.places(*NOSES, *SHOULDERS)), landmarks.device)
+    four = split_missing(landmarks.index_select(2, index))
+    return four.pick(slice(2)), four.pick(slice(2, 4))
 
 # %% ../../nbs/data/11_body.ipynb #c014
 def shoulder_width(
@@ -176,9 +177,10 @@ def doubled_hands(
 def hands_and_arms(
     landmarks:Tensor, # `(B, T, 543, A)`
     subset:LandmarkSubset=WHOLE, # which of the 543 there are
-) -> Points: # `(B, 44, A, T)`, what `doubled_hands` asks for
+) -> Points: # `(B, 44, 2, T)`, what `doubled_hands` asks for
     "The landmarks that show whether a hand was found twice."
-    return split_missing(landmarks[:, :, subset.places(*HANDS_AND_ARMS)])
+    index = index_tensor(tuple(subset.places(*HANDS_AND_ARMS)), landmarks.device)
+    return split_missing(landmarks[..., :2].index_select(2, index))
 
 def drop_doubled(
     landmarks:Tensor, # `(B, T, 543, A)`
@@ -186,7 +188,7 @@ def drop_doubled(
 ) -> Tensor: # the same; NaN for a hand that is the other one, found once more
     "Landmarks in which no hand is there twice."
     doubled = doubled_hands(hands_and_arms(landmarks, subset))[:, :, 0] # (B, 2, T)
-    parts = {name: landmarks[:, :, part] for name, part in subset.parts.items()}
-    for side, name in enumerate(("left_hand", "right_hand")):
-        parts[name] = parts[name].masked_fill(doubled[:, side, :, None, None], torch.nan)
-    return torch.cat([*parts.values()], 2)
+    landmarks = landmarks.clone()
+    for side, hand in enumerate(subset.hands):
+        landmarks[:, :, hand].masked_fill_(doubled[:, side, :, None, None], torch.nan)
+    return landmarks

@@ -124,14 +124,15 @@ def tilt_hand(
 ) -> Tensor: # `(B, T, 21, 3)`
     "Turn a hand in depth about its own wrist, as if the camera stood elsewhere."
     hand = hand if inplace else hand.clone()
-    wrist = hand_origin(hand)
-    unit = hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is
-    x, y, z = ((hand - wrist)*unit).unbind(-1) # each (B, T, 21), in image heights
-    yaw, pitch = (angle.deg2rad()[:, None, None] for angle in (yaw, pitch))
-    sine, cosine, sine_pitch, cosine_pitch = yaw.sin(), yaw.cos(), pitch.sin(), pitch.cos()
-    x, z = cosine*x + sine*z, cosine*z - sine*x
-    y, z = cosine_pitch*y - sine_pitch*z, cosine_pitch*z + sine_pitch*y
-    return hand.copy_(torch.stack([x, y, z], -1)/unit + wrist)
+    yaw, pitch = yaw.deg2rad(), pitch.deg2rad()
+    (sine, cosine), (sine_pitch, cosine_pitch), zero = (yaw.sin(), yaw.cos()), (pitch.sin(), pitch.cos()), 0*yaw
+    turn = torch.stack([cosine, sine*sine_pitch, -sine*cosine_pitch, # what x, y and z of a point become
+                        zero, cosine_pitch, sine_pitch,
+                        sine, -cosine*sine_pitch, cosine*cosine_pitch], -1).view(-1, 3, 3)
+    unit = hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is; in heights while it turns
+    turn, wrist = unit[:, None]*turn/unit, hand_origin(hand)
+    stays = wrist - wrist[:, :, 0].bmm(turn)[:, :, None] # (B, T, 1, 3), so that the wrist stays where it is
+    return hand.copy_(hand.flatten(1, 2).bmm(turn).view_as(hand)).add_(stays)
 
 def resize_fingers(
     hand:Tensor, # `(B, T, 21, 3)`
@@ -242,18 +243,19 @@ def add_second_hand(
     inplace:bool=False, # True: write into `landmarks`
 ) -> Tensor: # `(B, T, 543, 3)`
     "Give one-handed clips a second hand."
-    hands = torch.stack([landmarks[:, :, hand] for hand in subset.hands], 2) # (B, T, 2, 21, 3)
-    other = hands.flip(2)
-    other[..., 0] = 2*body_middle(landmarks, subset)[:, 0, None, None, None] - other[..., 0]
-    still = other.nanmean(1, keepdim=True)
-    still[..., 1] += lower
-    still = still.where(frame_mask(lengths, landmarks.shape[1])[..., None, None, None], torch.nan)
-    other = torch.where(resting[:, None, None, None, None], still, other)
-    seen = frames_seen(split_missing(hands[:, :, :, 0]))/lengths[:, None] # (B, 2)
+    seen = frames_seen(split_missing(landmarks[:, :, subset.places(*WRISTS), :2]))/lengths[:, None] # (B, 2)
     lacking = chosen[:, None] & (seen < .2) & (seen.flip(1) > .5)
-    hands = torch.where(lacking[:, None, :, None, None], other, hands)
     landmarks = landmarks if inplace else landmarks.clone()
-    for number, hand in enumerate(subset.hands): landmarks[:, :, hand] = hands[:, :, number]
+    for number, hand in enumerate(subset.hands):
+        clips = lacking[:, number].nonzero()[:, 0]
+        few = landmarks.index_select(0, clips) # N of them
+        second = few[:, :, subset.hands[1 - number]].clone() # (N, T, 21, 3)
+        second[..., 0].neg_().add_(2*body_middle(few, subset)[:, 0, None, None])
+        still = second.nanmean(1, keepdim=True)
+        still[..., 1] += lower
+        still = still.where(frame_mask(lengths[clips], landmarks.shape[1])[..., None, None], torch.nan)
+        second = torch.where(resting[clips, None, None, None], still, second)
+        landmarks[:, :, hand].index_copy_(0, clips, second)
     return landmarks
 
 # %% ../../nbs/training/04_augmentation.ipynb #c068

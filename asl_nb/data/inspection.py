@@ -25,7 +25,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.progress import progress_bar
 from .clips import picture_text, read_recording, somebody_is_seen
-from .landmarks import ASPECT, COLOURS, PARTS, canonical_face
+from .landmarks import ASPECT, COLOURS, PARTS, LandmarkSubset, canonical_face
 from .layout import count_clips, dataset_layout, read_table
 from .store import CLIPS_PER_TASK, PackedStore, TABLE_COLUMNS, open_store, processes
 
@@ -66,9 +66,10 @@ def found_twice(
     clip:np.ndarray, # `(T, 543, 3)`
 ) -> tuple[int, int]: # frames with both hands, and how many of them show one hand twice
     "How often two hands are one."
-    from asl_nb.data.body import POSE_WRISTS, SAME_PLACE, WRISTS, doubled_hands, hands_and_arms
+    from asl_nb.data.body import HANDS_AND_ARMS, POSE_WRISTS, SAME_PLACE, WRISTS, doubled_hands, hands_and_arms
     both = ~np.isnan(clip[:, WRISTS, 0]).any(1)
-    doubled = doubled_hands(hands_and_arms(_as_batch(clip))).any(1)[0, 0].numpy()
+    few = LandmarkSubset(tuple(sorted(HANDS_AND_ARMS)))
+    doubled = doubled_hands(hands_and_arms(_as_batch(clip[:, few.points]), few)).any(1)[0, 0].numpy()
     left, right = (clip[:, PARTS[name], :2] for name in ("left_hand", "right_hand"))
     gap, size = np.abs(left - right).max((1, 2)), np.abs(left - left[:, :1]).max((1, 2))
     alone = np.isnan(clip[:, POSE_WRISTS, 0]).any(1) # no body says where the hands belong
@@ -116,11 +117,12 @@ def hand_places(
 
 def hand_path(
     clip:np.ndarray, # `(T, 543, 3)`
+    hand:str="", # "left", "right" or "neither"; "": as from `dominant_hand`
 ) -> np.ndarray: # `(16, 2)` float32, in shoulder widths from the middle between the shoulders; NaN if not known
     "The path of the dominant hand, mirrored to the right side if it is the left one."
-    from asl_nb.data.body import body_centre, centre_landmarks, shoulder_width
-    hand = dominant_hand(clip)
-    body = centre_landmarks(_as_batch(clip)[..., :2])
+    from asl_nb.data.body import NOSES, SHOULDERS, body_centre, centre_landmarks, shoulder_width
+    hand, few = hand or dominant_hand(clip), LandmarkSubset(tuple(sorted((*NOSES, *SHOULDERS))))
+    body = centre_landmarks(_as_batch(clip[:, few.points, :2]), few)
     width = shoulder_width(body[-1]).known().item()
     if hand == "neither" or not width > 0: return np.full((STEPS, 2), np.nan, dtype=np.float32)
     place = hand_places(clip[:, PARTS[f"{hand}_hand"], :2])
@@ -223,7 +225,9 @@ def _look_task(
         except InputError as error:
             reason = str(error) if isinstance(place, PackedStore) else str(error).removeprefix(f"{place/key}: ")
             looked.append((ClipFacts(fault=" ".join(reason.split())), NO_PATH))
-        else: looked.append((look_at(clip, picture, zeros), hand_path(clip)))
+        else:
+            facts = look_at(clip, picture, zeros)
+            looked.append((facts, hand_path(clip, facts.dominant_hand)))
     return looked
 
 def _keys(

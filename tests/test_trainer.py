@@ -15,7 +15,7 @@ from asl_nb.training.crossval import plan_runs
 from asl_nb.training.engine import Engine
 from asl_nb.training.loop import validate_epoch
 from asl_nb.training.manifest import read_manifest
-from asl_nb.training.trainer import Trainer, load_data, new_run_files, train
+from asl_nb.training.trainer import Trainer, describe_data, load_data, new_run_files, train
 
 CONFIG = TrainingConfig(
     recipe="guide", signs="hello,please,mom,dad", synthetic_signers=6, synthetic_clips=2, validation_share=.3,
@@ -156,3 +156,5 @@ def test_a_folder_that_is_called_like_the_built_in_data_is_a_folder(tmp_path, mo
     splits = load_data(config)
     assert (set(splits.train.classes), len(splits.train)) == ({"hello", "please"}, 4)
     assert splits.test.signers == ("synthetic01",)
+    [line] = describe_data(TrainingConfig()) # "synthetic" are made-up signers, beside such a folder, too
+    assert "--data ./synthetic" in line and describe_data(config) == []

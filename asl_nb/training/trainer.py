@@ -6,8 +6,8 @@
 __all__ = ['QUICK_SIGNS', 'LEARNT', 'STILL_RISING', 'WATCHED_CLIPS', 'OnEpochEnd', 'load_data', 'signs_to_train',
            'batch_transform', 'average_of', 'make_loaders', 'TrainerState', 'take_over', 'TrainerCheckpoints',
            'TrainerEpochs', 'Verdict', 'rise_of', 'watched_clips', 'judge', 'TrainingRun', 'Trainer', 'new_run_files',
-           'shared_among', 'begun_before', 'train', 'name_run', 'resume', 'describe_splits', 'describe_epoch',
-           'describe_start']
+           'shared_among', 'begun_before', 'train', 'name_run', 'resume', 'describe_data', 'describe_splits',
+           'describe_epoch', 'describe_start']
 
 # %% ../../nbs/training/10_trainer.ipynb #c003
 import math
@@ -33,7 +33,7 @@ from ..data.batches import (Batch, BatchPlan, BucketBatchSampler, ProcessShare, 
                                  plan_loader)
 from ..data.body import drop_doubled
 from ..data.clips import somebody_is_seen
-from ..data.datasets import ClipDataset, Splits, data_folders, load_splits, split_dataset
+from ..data.datasets import ClipDataset, Splits, as_folder, data_folders, load_splits, split_dataset
 from ..data.landmarks import WHOLE
 from ..data.layout import dataset_layout, read_table
 from ..data.splits import SplitPlan, sample_per_sign, stratified_sample
@@ -459,7 +459,7 @@ def train(
     seed_everything(config.seed)
     splits = load_data(config)
     trainer = Trainer(config, splits, engine, name_run(config, engine, checkpoint), report)
-    for line in describe_splits(splits): trainer.report(line)
+    for line in [*describe_data(config), *describe_splits(splits)]: trainer.report(line)
     if engine.processes > 1: seed_everything(config.seed + engine.rank)  # equal weights, another seed in each process
     if checkpoint:
         trainer.restore(*checkpoint)
@@ -488,6 +488,11 @@ def resume(
     return train(config, report, (content, file), on_epoch_end)
 
 # %% ../../nbs/training/10_trainer.ipynb #c040
+def describe_data(config:TrainingConfig) -> list[str]: # none, if there is nothing to mix up
+    "Which of two things was meant by data that are called synthetic, in a line for a person."
+    if config.data != "synthetic" or not os.path.isdir(config.data): return []
+    return [f"data       made-up signers; the folder of this name is read by --data {as_folder(config.data)}"]
+
 def describe_splits(splits:Splits) -> list[str]:
     "Who is in which part, and what was left out, in lines for a person."
     parts = (("training", splits.train), ("validation", splits.validation), ("test", splits.test))

@@ -2,6 +2,7 @@
 
     python nbs/_tools/scale.py make DIR 94477      write a collection in asl-signs layout
     python nbs/_tools/scale.py start DIR           train one step, and print how long that took from the start of Python
+    python nbs/_tools/scale.py processes DIR OUT   take the same steps with one process and with two, a core each: a table
     python nbs/_tools/scale.py series DIR 94477    make, pack, inspect, train, evaluate, kill and resume: a table;
                                                    names at the end (pack inspect …) do only these
 
@@ -10,6 +11,7 @@ and whose mean is about 39. Four hundred of them are different; all others are f
 Memory is what the system calls anonymous: without files and shared memory, of all processes together.
 """
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -127,7 +129,22 @@ def start(folder):
     print(f"{seconds:.1f} s, {used:.1f} s of a processor until the first of {len(loader)} steps was done")
 
 
+def processes(folder, out):
+    "Two hundred steps of 32 clips by one process, and by two of 16 clips each: the seconds of the training itself."
+    from asl_nb.training.manifest import read_manifest
+    print("processes,steps,seconds", flush=True)
+    for count in (1, 2):
+        run = out/f"processes{count}"
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "asl_nb", "train",
+                 "--data", folder, "--device", "cpu", "--epochs", 1, "--epoch-steps", 200, "--batch-size", 32//count]
+        subprocess.run([sys.executable, *map(str, [*words, "--out", run])], stdout=sys.stderr, check=True,
+                       env={**os.environ, "OMP_NUM_THREADS": "1"})
+        results = read_manifest(next(run.glob("*_final_manifest.json"))).final_results
+        print(count, results.steps, results.seconds, sep=",", flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "make": make(Path(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1] == "start": start(sys.argv[2])
+    elif sys.argv[1] == "processes": processes(Path(sys.argv[2]), Path(sys.argv[3]))
     else: series(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

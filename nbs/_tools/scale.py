@@ -2,7 +2,7 @@
 
     python nbs/_tools/scale.py make DIR 94477      write a collection in asl-signs layout
     python nbs/_tools/scale.py start DIR           train one step, and print how long that took from the start of Python
-    python nbs/_tools/scale.py processes DIR OUT   take the same steps with one process and with two, a core each: a table
+    python nbs/_tools/scale.py processes DIR OUT   the same steps by one process and by two, a core each: a table
     python nbs/_tools/scale.py series DIR 94477    make, pack, inspect, train, evaluate, kill and resume: a table;
                                                    names at the end (pack inspect …) do only these
 
@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from statistics import NormalDist
 
@@ -130,17 +131,17 @@ def start(folder):
 
 
 def processes(folder, out):
-    "Two hundred steps of 32 clips by one process, and by two of 16 clips each: the seconds of the training itself."
+    "A hundred steps by one process, and by two that share the clips of each step: the seconds of the training itself."
     from asl_nb.training.manifest import read_manifest
-    print("processes,steps,seconds", flush=True)
-    for count in (1, 2):
-        run = out/f"processes{count}"
+    print("clips,processes,seconds", flush=True)
+    for clips, count in product((32, 128), (1, 2)):
+        run = out/f"processes{count}_clips{clips}"
         words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "asl_nb", "train",
-                 "--data", folder, "--device", "cpu", "--epochs", 1, "--epoch-steps", 200, "--batch-size", 32//count]
+                 "--data", folder, "--device", "cpu", "--epochs", 1, "--epoch-steps", 100, "--batch-size", clips//count]
         subprocess.run([sys.executable, *map(str, [*words, "--out", run])], stdout=sys.stderr, check=True,
                        env={**os.environ, "OMP_NUM_THREADS": "1"})
         results = read_manifest(next(run.glob("*_final_manifest.json"))).final_results
-        print(count, results.steps, results.seconds, sep=",", flush=True)
+        print(clips, count, results.seconds, sep=",", flush=True)
 
 
 if __name__ == "__main__":

@@ -215,6 +215,7 @@ def test_one_of_two_machines_is_lost_and_the_other_goes_on(tmp_path):
     assert len(list((tmp_path/"out").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_restarts_that_would_look_for_lost_processes_are_refused(tmp_path):
     out, error = finish(start(*RUN, "--out", tmp_path/"out", launcher=(*TORCHRUN[:3], "--max-restarts", "1",
                                                                          *TORCHRUN[3:])), code=1)

@@ -131,8 +131,8 @@ def tilt_hand(
                         sine, -cosine*sine_pitch, cosine*cosine_pitch], -1).view(-1, 3, 3)
     unit = hand.new_tensor([aspect, 1, aspect]) # z is in image widths, as x is; in heights while it turns
     turn, wrist = unit[:, None]*turn/unit, hand_origin(hand)
-    stays = wrist - wrist[:, :, 0].bmm(turn)[:, :, None] # (B, T, 1, 3), so that the wrist stays where it is
-    return hand.copy_(hand.flatten(1, 2).bmm(turn).view_as(hand)).add_(stays)
+    turned = (hand - wrist).flatten(1, 2).bmm(turn).view_as(hand)
+    return hand.copy_(turned).add_(wrist)
 
 def resize_fingers(
     hand:Tensor, # `(B, T, 21, 3)`

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CENTRES', 'NOSES', 'SHOULDERS', 'WRISTS', 'POSE_WRISTS', 'SAME_PLACE', 'HANDS_AND_ARMS', 'FROM', 'TO', 'index_tensor',
-           'Points', 'split_missing', 'coalesce', 'body_centre', 'centre_landmarks', 'shoulder_width', 'spread',
-           'body_scale', 'frames_seen', 'left_is_dominant', 'doubled_hands', 'hands_and_arms', 'drop_doubled']
+           'Points', 'split_missing', 'coalesce', 'body_centre', 'find_landmarks', 'centre_landmarks', 'shoulder_width',
+           'spread', 'body_scale', 'frames_seen', 'left_is_dominant', 'doubled_hands', 'hands_and_arms', 'drop_doubled']
 
 # %% ../../nbs/data/11_body.ipynb #c003
 from collections.abc import Sequence
@@ -106,13 +106,21 @@ def body_centre(
 NOSES = (NOSE_TIP, POSE["nose"])
 SHOULDERS = (POSE["left_shoulder"], POSE["right_shoulder"])
 
+def find_landmarks(
+    landmarks:Tensor, # `(B, T, 543, A)`
+    points:Sequence[int], # the `P` wanted ones, by number
+    subset:LandmarkSubset=WHOLE, # which of the 543 there are
+) -> Points: # `(B, P, A, T)`
+    "What was seen of some landmarks. Raises `ValueError` for one that is not there."
+    index = index_tensor(tuple(subset.places(*points)), landmarks.device)
+    return split_missing(landmarks.index_select(2, index))
+
 def centre_landmarks(
     landmarks:Tensor, # `(B, T, 543, A)`
     subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> tuple[Points, Points]: # noses and shoulders, each `(B, 2, A, T)`: what `body_centre` asks for
     "The noses of the face mesh and of the pose, and both shoulders."
-    index = index_tensor(tuple(subset.places(*NOSES, *SHOULDERS)), landmarks.device)
-    four = split_missing(landmarks.index_select(2, index))
+    four = find_landmarks(landmarks, (*NOSES, *SHOULDERS), subset)
     return four.pick(slice(2)), four.pick(slice(2, 4))
 
 # %% ../../nbs/data/11_body.ipynb #c014
@@ -179,8 +187,7 @@ def hands_and_arms(
     subset:LandmarkSubset=WHOLE, # which of the 543 there are
 ) -> Points: # `(B, 44, 2, T)`, what `doubled_hands` asks for
     "The landmarks that show whether a hand was found twice."
-    index = index_tensor(tuple(subset.places(*HANDS_AND_ARMS)), landmarks.device)
-    return split_missing(landmarks[..., :2].index_select(2, index))
+    return find_landmarks(landmarks[..., :2], HANDS_AND_ARMS, subset)
 
 def drop_doubled(
     landmarks:Tensor, # `(B, T, 543, A)`

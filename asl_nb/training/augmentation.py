@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import Batch, frame_mask
-from ..data.body import WRISTS, body_centre, centre_landmarks, frames_seen, split_missing
+from ..data.body import WRISTS, body_centre, centre_landmarks, find_landmarks, frames_seen
 from ..data.landmarks import ASPECT, EYE_CORNERS, NOSE_TIP, WHOLE, LandmarkSubset
 from ..data.resampling import resample, spread_times
 from .configuration import AugmentationConfig
@@ -226,7 +226,7 @@ def drop_weak_hand(
     inplace:bool=False, # True: write into `landmarks`
 ) -> Tensor: # `(B, T, 543, 3)`
     "Erase the hand that was seen in fewer frames."
-    left, right = frames_seen(split_missing(landmarks[:, :, subset.places(*WRISTS)])).unbind(1) # frames, (B,)
+    left, right = frames_seen(find_landmarks(landmarks, WRISTS, subset)).unbind(1) # frames, (B,)
     landmarks = landmarks if inplace else landmarks.clone()
     for hand, weaker in zip(subset.hands, (left < right, right < left)):
         erase_landmarks(landmarks[:, :, hand], (chosen & weaker)[:, None], inplace=True)
@@ -243,7 +243,7 @@ def add_second_hand(
     inplace:bool=False, # True: write into `landmarks`
 ) -> Tensor: # `(B, T, 543, 3)`
     "Give one-handed clips a second hand."
-    seen = frames_seen(split_missing(landmarks[:, :, subset.places(*WRISTS), :2]))/lengths[:, None] # (B, 2)
+    seen = frames_seen(find_landmarks(landmarks[..., :2], WRISTS, subset))/lengths[:, None] # (B, 2)
     lacking = chosen[:, None] & (seen < .2) & (seen.flip(1) > .5)
     landmarks = landmarks if inplace else landmarks.clone()
     for number, hand in enumerate(subset.hands):

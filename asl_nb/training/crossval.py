@@ -411,7 +411,7 @@ def crossval_table(
             "error before": each_run.error_before.mean(), "error after": each_run.error_after.mean(),
             "seeds": len(by_seed), "epochs": group.epochs.iloc[0], "parameters": int(group.parameters.max()),
             "minutes": each_run.minutes.sum()}
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 def draw_crossval(
     table:pd.DataFrame, # of `crossval_table`

@@ -15,11 +15,13 @@ from test_program import asl_nb, recordings, refused  # noqa: F401 (a fixture)
 from asl_nb.capture.extraction import extract
 from asl_nb.capture.extractor import load_holistic
 from asl_nb.capture.recordings import Labelling
+from asl_nb.core.cluster import results_of_cluster
 from asl_nb.core.errors import InputError
 from asl_nb.data.clips import read_clip
 from asl_nb.data.layout import read_table
 from asl_nb.training.crossval import cross_validate
 
+dask = pytest.importorskip("dask", reason="needs python setup_venv.py dev", exc_type=ImportError)
 distributed = pytest.importorskip("distributed", reason="needs python setup_venv.py dev", exc_type=ImportError)
 VIDEOS = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"
 SMALL = {"dim": 16, "epochs": 2, "epoch_steps": 1, "signs": "hello,please,bye"}
@@ -60,6 +62,23 @@ def test_runs_are_the_same_as_here_though_a_worker_is_killed(recordings, tmp_pat
         assert one.settings == other.settings and one.labels == other.labels
         np.testing.assert_allclose(one.logits, other.logits, atol=1e-3)
     assert len(list(tmp_path.glob("there/best/*.json"))) == 3
+
+
+def die_at_two(number):
+    if number == 2:
+        time.sleep(1) # a worker that dies while it starts is not started again
+        os._exit(1)
+    return number
+
+
+def test_what_only_waited_with_a_worker_that_died_is_not_lost():
+    "One worker holds all tasks, so that Dask blames each of them for its death."
+    with dask.config.set({"distributed.scheduler.worker-saturation": float("inf"),
+                          "distributed.scheduler.allowed-failures": 0}), \
+            distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None,
+                                     silence_logs=50) as cluster:
+        found = dict(results_of_cluster(cluster.scheduler_address, die_at_two, [(number,) for number in range(5)]))
+    assert found == {0: 0, 1: 1, 2: None, 3: 3, 4: 4}
 
 
 @pytest.fixture

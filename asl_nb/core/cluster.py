@@ -6,7 +6,7 @@
 __all__ = ['SECONDS_TO_CONNECT', 'connect', 'results_of_cluster']
 
 # %% ../../nbs/core/07_cluster.ipynb #clu03
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +28,19 @@ def connect(
                          "start one with: dask scheduler") from None
 
 # %% ../../nbs/core/07_cluster.ipynb #clu08
+def _hand_out(
+    client:Any, # a `distributed.Client`
+    work:Callable[..., Any],
+    tasks:Mapping[int, tuple[Any, ...]], # number -> arguments
+    given_up:list[int], # takes the numbers of the tasks whose workers died
+) -> Iterator[tuple[int, Any]]: # number and result of each of the others
+    distributed = import_module("distributed")
+    numbers = {client.submit(work, *task, pure=False): number for number, task in tasks.items()}
+    for future in distributed.as_completed(numbers, loop=client.loop, raise_errors=False):
+        number = numbers.pop(future)
+        try: yield number, future.result()
+        except distributed.KilledWorker: given_up.append(number)
+
 def results_of_cluster(
     address:str, # of a scheduler
     work:Callable[..., Any], # called with the arguments of a task, on a worker; may be called twice
@@ -36,11 +49,12 @@ def results_of_cluster(
     "Results in the order in which they get ready. Raises `InputError` if the scheduler is not there, or goes away."
     with connect(address) as client:
         distributed = import_module("distributed")
-        numbers = {client.submit(work, *task, pure=False): number for number, task in enumerate(tasks)}
-        for future in distributed.as_completed(numbers, loop=client.loop, raise_errors=False):
-            try: result = future.result()
-            except distributed.KilledWorker: result = None
-            except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
-                raise InputError(f"{readable(address)}: the Dask scheduler went away; start it again, and then the "
-                                 "same command: it goes on where it stopped") from None
-            yield numbers.pop(future), result
+        suspects:list[int] = []
+        guilty:list[int] = []
+        try:
+            yield from _hand_out(client, work, dict(enumerate(tasks)), suspects)
+            for number in suspects: yield from _hand_out(client, work, {number: tasks[number]}, guilty)
+        except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
+            raise InputError(f"{readable(address)}: the Dask scheduler went away; start it again, and then the "
+                             "same command: it goes on where it stopped") from None
+        yield from ((number, None) for number in guilty)

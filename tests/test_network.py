@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asl_nb.network.model import ASLModel
 from asl_nb.network.regularizers import AdaptiveDropout, LateDropout, set_epoch, set_step
 
-BEST = dict(blocks=("conv", "transformer"), points="hands_and_arms", centre="shoulders", dominant_hand=True,
+BEST = dict(blocks=("conv",), points="hands_and_arms", centre="shoulders", dominant_hand=True,
             features=("place", "motion", "shape", "bend", "spread", "presence"), hand_size="bones", drop_doubled=True,
             frame_pooling=2, kernel_size=9)
 

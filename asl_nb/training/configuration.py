@@ -320,7 +320,7 @@ RECIPES: dict[str, dict[str, Any]] = {"guide": dict(recipe="guide"), "best": dic
     recipe="best", validation_share=0.,
     points="hands_and_arms", features=("place", "motion", "shape", "bend", "spread", "presence"), centre="shoulders",
     dominant_hand=True, drop_doubled=True, hand_size="bones", frame_pooling=2,
-    blocks=("conv", "transformer"), dim=128, kernel_size=9,
+    blocks=("conv",), dim=128, kernel_size=9,
     epochs=20, epoch_steps=50, learning_rate=1e-3, restart_period=None, ema_decay=0.99, max_grad_norm=5.,
     temperature=.8, balance=.5, sign_balance=1., length_jitter=.7,
     time_rate=(.5, 1.2), time_probability=.8, crop_share=(.15, 1.), crop_probability=.5,

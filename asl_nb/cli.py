@@ -335,7 +335,7 @@ def crossval_command(
     changed:Annotated[list[str], typer.Option(
         "--set", help="field=value for every variant, for example epochs=20")]=[],
     stands_for:Annotated[Path|None, typer.Option(
-        help="a model without test signers, in whose manifest the result is noted")]=None,
+        help="a model without test signers: its manifest gets the result, its weights a threshold")]=None,
     scheduler:Scheduler=None,
     as_json:Json=False,
 ) -> None:

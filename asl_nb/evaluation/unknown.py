@@ -24,12 +24,12 @@ if TYPE_CHECKING: from matplotlib.axes import Axes
 KEPT = .9 # share of the known signs that shall get a name
 
 def fit_threshold(
-    logits:Tensor, # `(N, K)` of clips of known signs, by people whom the model has not learnt from
+    *logits:Tensor, # `(N, K)` each, of clips of known signs, by people whom the model has not learnt from
     kept:float=KEPT, # share of them that shall count as known
 ) -> float: # a familiarity
     "The threshold that keeps this share of the clips. Raises `ValueError` for no clips."
-    if not len(logits): raise ValueError("a threshold needs at least one clip, received: none")
-    return float(np.quantile(familiarity(logits), 1 - kept))
+    if not sum(map(len, logits)): raise ValueError("a threshold needs at least one clip, received: none")
+    return float(np.quantile(np.concatenate([familiarity(each) for each in logits if len(each)]), 1 - kept))
 
 # %% ../../nbs/evaluation/06_unknown.ipynb #un021
 @dataclass

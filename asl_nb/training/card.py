@@ -56,10 +56,13 @@ def borrowed_lines(
     "What stands for the score of a model that everybody trained."
     if found is None:
         return [f"{NOBODY} How well it recognises other people is not known."]
-    return [f"{NOBODY} Networks made in the same way, each without some of the signers, were tested on {found.clips} "
+    lines = [f"{NOBODY} Networks made in the same way, each without some of the signers, were tested on {found.clips} "
             f"clips of {found.signers} signers in {found.folds} folds: right at the first guess **{found.top1:.1%}** "
             f"(mean of folds), {found.by_signer:.1%} as the mean over signers, {found.worst:.1%} for "
             f"{as_text(found.worst_signer)}, whom they served worst."]
+    if found.known_threshold is None: return lines
+    return [*lines, "", f"A clip gets a name if its familiarity is at least {found.known_threshold:.3f}, which nine in ten "
+            "of these clips reach."]
 
 def score_lines(
     test: TestScores, # `final_results.test` of a manifest

@@ -39,7 +39,9 @@ from ..data.layout import dataset_layout, read_table
 from ..evaluation.baseline import baseline_predictions, fit_regression, fit_ridge
 from ..evaluation.calibration import calibration_error, fit_temperature
 from ..evaluation.scores import evaluate, predict_dataset
+from ..evaluation.unknown import fit_threshold
 from ..network.model import count_parameters
+from ..network.weights import load_model, save_model
 from .checkpoint import checkpoints
 from .configuration import STRICT, TrainingConfig, config_from, recorded
 from .manifest import CrossValidation, final_manifest_of, read_manifest, write_manifest
@@ -476,9 +478,10 @@ def note_cross_validation(
     results:Sequence[FoldResult], # one variant, all folds
     folder:str|os.PathLike[str], # where they lie
     path:str|os.PathLike[str], # final manifest of the model, or its weights
-) -> CrossValidation: # what was written into the manifest
-    "Let cross-validation stand for a model without test signers. Raises `InputError` if it is of another recipe."
+) -> CrossValidation: # what was written into the manifest; `InputError` for results of another recipe
+    "Let cross-validation stand for a model without test signers, and say from which familiarity it knows a sign."
     path = final_manifest_of(path)
+    weights = path.with_name(path.name.replace("_final_manifest.json", ".pth"))
     manifest = read_manifest(path)
     if manifest.final_results is None: raise InputError(f"{path}: the run is not over; resume it first")
     asked = settings_of(manifest.training_config.as_config())
@@ -487,12 +490,16 @@ def note_cross_validation(
         other = [name for name in theirs if name not in HELD_OUT and theirs[name] != asked[name]]
         if other: raise InputError(f"{path}: cannot stand on {each.variant}, whose {', '.join(other)} differ; "
                                    "cross-validate with the model's own settings (--variants, --set)")
+    model, classes = load_model(weights)
+    model.known_threshold = fit_threshold(*(torch.tensor(each.logits) for each in results))
     runs = list_runs(results)
     table = crossval_table(runs).iloc[0]
     noted = CrossValidation(
         folder=Path(folder).name, folds=runs.fold.nunique(), seeds=runs.seed.nunique(), signers=runs.signer.nunique(),
         clips=int(runs.drop_duplicates(["fold", "signer"]).clips.sum()), top1=table["mean"],
-        by_signer=table["by signer"], worst=table["worst"], worst_signer=table["worst signer"])
+        by_signer=table["by signer"], worst=table["worst"], worst_signer=table["worst signer"],
+        known_threshold=model.known_threshold)
     manifest.final_results.cross_validation = noted
     write_manifest(path, manifest)
+    save_model(weights, model, classes)
     return noted

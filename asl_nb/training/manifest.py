@@ -185,6 +185,7 @@ class CrossValidation(Section):
     by_signer: Share # mean over signers
     worst: Share # of the signer served worst
     worst_signer: Name
+    known_threshold: Share | None = None # familiarity that nine in ten of the clips reach
 
 class FinalResults(Section):
     "How the run ended; whatever else the trainer measured is kept beside these."

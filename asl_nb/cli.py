@@ -5,23 +5,26 @@
 # %% auto #0
 __all__ = ['DELETING', 'USAGE_ERROR', 'app', 'Command', 'WITH_TRAINING_OPTIONS', 'Json', 'Scheduler', 'ModelFile',
            'MODEL_ENDINGS', 'FilesOrNone', 'WeightsFile', 'SpotterName', 'say', 'json_line', 'fault_of_path',
-           'Commands', 'show_version', 'about', 'shown', 'option_of', 'training_options', 'takes_training_options',
-           'full_command', 'read_config', 'write_config', 'current_option', 'train_command', 'describe_run',
-           'demo_command', 'plain', 'table_lines', 'write_csv', 'changed_fields', 'seed_numbers', 'crossval_command',
-           'model_and_rest', 'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic', 'note_other_extractor',
-           'extractor_here', 'read_for', 'describe_scores', 'evaluate_command', 'landmarks_of', 'describe_guesses',
-           'predict_command', 'synthesize_command', 'enrol_command', 'open_set_command', 'load_weights',
-           'export_command', 'say_legend', 'explain_command', 'spotter_class', 'evaluate_stream_command', 'event_json',
-           'told_facts', 'open_recognizer', 'annotate', 'annotate_recording', 'live_command', 'extract_command',
-           'convert_command', 'landmarker_command', 'remove_command', 'inspect_command', 'prepare_command',
-           'runs_command', 'card_command', 'pack_command', 'bench_command']
+           'end_when_told', 'Commands', 'show_version', 'about', 'shown', 'option_of', 'training_options',
+           'takes_training_options', 'full_command', 'read_config', 'write_config', 'current_option', 'train_command',
+           'describe_run', 'demo_command', 'plain', 'table_lines', 'write_csv', 'changed_fields', 'seed_numbers',
+           'crossval_command', 'model_and_rest', 'model_and_video', 'warn_of_known_signers', 'warn_if_synthetic',
+           'note_other_extractor', 'extractor_here', 'read_for', 'describe_scores', 'evaluate_command', 'landmarks_of',
+           'describe_guesses', 'predict_command', 'synthesize_command', 'enrol_command', 'open_set_command',
+           'load_weights', 'export_command', 'say_legend', 'explain_command', 'spotter_class',
+           'evaluate_stream_command', 'event_json', 'told_facts', 'open_recognizer', 'annotate', 'annotate_recording',
+           'live_command', 'extract_command', 'convert_command', 'landmarker_command', 'remove_command',
+           'inspect_command', 'prepare_command', 'runs_command', 'card_command', 'pack_command', 'bench_command']
 
 # %% ../nbs/92_cli.ipynb #c003
 import inspect
 import json
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -80,6 +83,15 @@ def fault_of_path(
         return InputError(f"{(before + after).strip()}: holds bytes that are not UTF-8; rename it")
     return InputError(f"{error.filename or 'a file'}: {error.strerror or error}; check the path and your permission")
 
+# %% ../nbs/92_cli.ipynb #trm02
+def end_when_told() -> None:
+    "Let a terminate signal end this program like an exit, with the status that a shell expects."
+    here = os.getpid()
+    def end(number:int, frame:Any) -> None:
+        if os.getpid() == here: sys.exit(128 + number)
+        os._exit(128 + number)
+    with suppress(ValueError): signal.signal(signal.SIGTERM, end) # not in the main thread, which alone gets signals
+
 # %% ../nbs/92_cli.ipynb #c006b
 USAGE_ERROR:Any = typer.BadParameter.__mro__[1] # Typer has no name for it
 
@@ -87,6 +99,7 @@ class Commands(TyperGroup):
     "The commands. What is wrong with the input becomes one line on the error stream and exit code 2."
     def invoke(self, ctx:Any) -> Any:
         "Run the command, and report an `InputError`, or what the system says of a path."
+        end_when_told()
         try: return super().invoke(ctx)
         except InputError as error: fault = error
         except BrokenPipeError: raise # nobody reads the output any more

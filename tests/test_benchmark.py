@@ -2,9 +2,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,17 @@ def test_an_earlier_revision_is_measured_and_nothing_is_left(tmp_path, monkeypat
     assert (table > 0).all(axis=None)
     np.testing.assert_allclose(table["times as fast"], table["ms then"]/table["ms now"])
     assert git("worktree", "list") == before and not os.listdir(tempfile.gettempdir())
+
+
+@in_a_clone
+def test_told_to_end_it_leaves_nothing(tmp_path):
+    process = subprocess.Popen([sys.executable, "-m", "asl_nb", "bench", "--against", "HEAD"], cwd=ROOT,
+                               env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("asl_nb_bench_*/now_*")):  # the builds begin
+        assert process.poll() is None
+        time.sleep(.05)
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM and not os.listdir(tmp_path)
 
 
 @in_a_clone

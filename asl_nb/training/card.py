@@ -48,6 +48,7 @@ def _scores(manifest:Manifest) -> TestScores: # empty: nobody was tested
     raise InputError(f"{manifest.name}: has no scores on test signers yet; finish the run (asl-nb train --resume), "
                      "and take its …_final_manifest.json")
 
+# %% ../../nbs/training/13_card.ipynb #c008s
 NOBODY = "Nobody was tested: everybody's clips were learned from."
 
 def borrowed_lines(
@@ -61,8 +62,8 @@ def borrowed_lines(
             f"(mean of folds), {found.by_signer:.1%} as the mean over signers, {found.worst:.1%} for "
             f"{as_text(found.worst_signer)}, whom they served worst."]
     if found.known_threshold is None: return lines
-    return [*lines, "", f"A clip gets a name if its familiarity is at least {found.known_threshold:.3f}, which nine in ten "
-            "of these clips reach."]
+    return [*lines, "", f"A clip gets a name if its familiarity is at least {found.known_threshold:.3f}, which nine in "
+                        "ten of these clips reach."]
 
 def score_lines(
     test: TestScores, # `final_results.test` of a manifest

@@ -28,7 +28,8 @@ setup: .venv/ready ## make .venv with everything pinned, and the git hooks for n
 demo: .venv/ready ## train on the synthetic signers (about two minutes of training on two cores)
 	$(BIN)/asl-nb demo
 
-test: .venv/everything browser-files landmark-models ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
+test: ## every check: the lessons, then pytest (export in sync, notebooks clean, whole program, site)
+	$(MAKE) --no-print-directory -j 2 browser-files landmark-models
 	timeout 900 $(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) --durations=15 tests
 

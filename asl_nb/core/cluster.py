@@ -32,29 +32,28 @@ def _hand_out(
     client:Any, # a `distributed.Client`
     work:Callable[..., Any],
     tasks:Mapping[int, tuple[Any, ...]], # number -> arguments
-    given_up:list[int], # takes the numbers of the tasks whose workers died
-) -> Iterator[tuple[int, Any]]: # number and result of each of the others
+) -> Iterator[tuple[int, Any]]: # number and result; None: its workers died
     distributed = import_module("distributed")
     numbers = {client.submit(work, *task, pure=False): number for number, task in tasks.items()}
     for future in distributed.as_completed(numbers, loop=client.loop, raise_errors=False):
         number = numbers.pop(future)
         try: yield number, future.result()
-        except distributed.KilledWorker: given_up.append(number)
+        except distributed.KilledWorker: yield number, None
 
 def results_of_cluster(
     address:str, # of a scheduler
-    work:Callable[..., Any], # called with the arguments of a task, on a worker; may be called twice
+    work:Callable[..., Any], # called with the arguments of a task, on a worker; may be called twice; never gives None
     tasks:Sequence[tuple[Any, ...]], # arguments
 ) -> Iterator[tuple[int, Any]]: # number of a task, and its result; None: it killed its workers
     "Results in the order in which they get ready. Raises `InputError` if the scheduler is not there, or goes away."
     with connect(address) as client:
         distributed = import_module("distributed")
         suspects:list[int] = []
-        guilty:list[int] = []
         try:
-            yield from _hand_out(client, work, dict(enumerate(tasks)), suspects)
-            for number in suspects: yield from _hand_out(client, work, {number: tasks[number]}, guilty)
+            for number, result in _hand_out(client, work, dict(enumerate(tasks))):
+                if result is None: suspects.append(number)
+                else: yield number, result
+            for number in suspects: yield from _hand_out(client, work, {number: tasks[number]})
         except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
             raise InputError(f"{readable(address)}: the Dask scheduler went away; start it again, and then the "
                              "same command: it goes on where it stopped") from None
-        yield from ((number, None) for number in guilty)

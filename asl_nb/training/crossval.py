@@ -44,7 +44,7 @@ from ..network.model import count_parameters
 from ..network.weights import load_model, save_model
 from .checkpoint import checkpoints
 from .configuration import STRICT, TrainingConfig, config_from, recorded
-from .manifest import CrossValidation, final_manifest_of, read_manifest, write_manifest
+from .manifest import CrossValidation, final_manifest_of, read_manifest, run_files, write_manifest
 from .trainer import Trainer, load_data, resume, train
 
 # %% ../../nbs/training/11_crossval.ipynb #c006
@@ -481,7 +481,7 @@ def note_cross_validation(
 ) -> CrossValidation: # what was written into the manifest; `InputError` for results of another recipe
     "Let cross-validation stand for a model without test signers, and say from which familiarity it knows a sign."
     path = final_manifest_of(path)
-    weights = path.with_name(path.name.replace("_final_manifest.json", ".pth"))
+    weights = run_files(path.parent, path.name.removesuffix("_final_manifest.json")).weights
     manifest = read_manifest(path)
     if manifest.final_results is None: raise InputError(f"{path}: the run is not over; resume it first")
     asked = settings_of(manifest.training_config.as_config())
